@@ -1,0 +1,1 @@
+"""Object detection that robots can trust inside a control loop: any backend, every stage timed."""
