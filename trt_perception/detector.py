@@ -36,9 +36,9 @@ class WarmUp:
 class Detector:
     """Runs a model on an opened backend. One thread at a time; close() or `with` frees everything.
 
-        with Detector.open("digits", "onnxruntime:cpu") as detector:
-            result = detector.detect(cv2.imread("photo.png"))
-            print(result.detections.boxes_xyxy, result.times.durations_ms())
+    with Detector.open("digits", "onnxruntime:cpu") as detector:
+        result = detector.detect(cv2.imread("photo.png"))
+        print(result.detections.boxes_xyxy, result.times.durations_ms())
     """
 
     def __init__(self, model: ModelFile, backend: Backend, thresholds: Thresholds | None = None) -> None:

@@ -22,7 +22,9 @@ def read_yaml(path: Path) -> Section:
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ModelFileError(f"{path} is larger than {_MAX_BYTES} bytes; a model file holds a few kilobytes of YAML")
+            raise ModelFileError(
+                f"{path} is larger than {_MAX_BYTES} bytes; a model file holds a few kilobytes of YAML"
+            )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror}); give the path of a model file") from error
@@ -84,9 +86,8 @@ class Section:
         """True when `key` is there and holds a mapping."""
         return isinstance(self._entries.get(key), yaml.MappingNode)
 
-    def keys(self) -> list[str]:
-        """Every key that the file gives here."""
-        return list(self._entries)
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
 
     def finish(self) -> None:
         """Raises ModelFileError for a key that nobody took: it is most likely misspelt."""

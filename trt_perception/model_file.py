@@ -132,7 +132,7 @@ def _artifacts(root: Section) -> dict[str, Artifact]:
         raise root.invalid("artifacts", f"is missing; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
     artifacts: dict[str, Artifact] = {}
     for kind in ARTIFACT_KINDS:
-        if kind not in section.keys():
+        if kind not in section:
             continue
         entry = section.take_section(kind) if section.is_mapping(kind) else None
         if entry is None:

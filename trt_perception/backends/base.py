@@ -210,9 +210,7 @@ def _settings(backend: type[Backend], given: Mapping[str, Any]) -> Any:
     known = {entry.name: entry for entry in fields(backend.Settings)}
     for name, value in given.items():
         if name not in known:
-            raise BackendError(
-                f"{backend.name} has no setting {name!r}; it has: {', '.join(known) or 'none'}"
-            )
+            raise BackendError(f"{backend.name} has no setting {name!r}; it has: {', '.join(known) or 'none'}")
         default = known[name].default
         if type(value) is not type(default):
             raise BackendError(

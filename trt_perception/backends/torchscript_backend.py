@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import zipfile
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class TorchScriptBackend(Backend):
             )
         return f"cuda:{self.device_index}", None
 
-    def _load(self, torch: Any) -> torch.jit.ScriptModule:
+    def _load(self, torch: Any) -> Any:
         # torch.jit.load falls back to unpickling what is no archive, and a pickle can run code.
         if not zipfile.is_zipfile(self.artifact):
             raise BackendError(f"{self.artifact} is not a TorchScript archive; save it with torch.jit.save")
@@ -144,9 +145,7 @@ class TorchScriptBackend(Backend):
             on_host = [o.to("cpu", non_blocking=True) for o in outputs]
             marks[3].record(stream)
             stream.synchronize()
-            copy_up, inference, copy_down = (
-                round(a.elapsed_time(b) * 1e6) for a, b in zip(marks[:-1], marks[1:], strict=True)
-            )
+            copy_up, inference, copy_down = (round(a.elapsed_time(b) * 1e6) for a, b in itertools.pairwise(marks))
         return RawOutputs(tuple(o.numpy() for o in on_host), start_ns, inference, copy_up, copy_down)
 
     def _outputs(self, batch: torch.Tensor) -> list[torch.Tensor]:
