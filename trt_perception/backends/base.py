@@ -7,7 +7,7 @@ of a backend do the work.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +105,11 @@ class Backend(abc.ABC):
             raise BackendError(
                 f"{request}: {self.name} has no precision {request.precision!r}; use {_or(self.precisions)}"
             )
+
+    @classmethod
+    def choose_artifact(cls, kinds: Collection[str]) -> str:
+        """Which of the artifacts that a model has this backend takes; the default is its artifact_kind."""
+        return cls.artifact_kind
 
     @property
     def device(self) -> str:
