@@ -27,7 +27,13 @@ def run_logged(command: Sequence[str], log: Path, folder: Path, environment: Map
         start = file.tell()
         try:
             status = subprocess.run(
-                command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False
+                command,
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                check=False,
             ).returncode
         except OSError as error:
             raise SetupError(f"{command[0]} cannot be started: {error}", remedy) from error

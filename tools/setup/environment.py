@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tools.setup.layout import Checkout, this_checkout
+from tools.setup.shared_memory import fastdds_profile, shared_memory_bytes
 
 MEBIBYTE = 1024 * 1024
 
@@ -45,7 +46,7 @@ class Variable:
 
 def variables(checkout: Checkout) -> tuple[Variable, ...]:
     """Returns what activation of `.venv` adds to an environment, in a fixed order."""
-    profile = str(checkout.root / "config" / "fastdds_shm.xml")
+    profile = str(checkout.root / "config" / fastdds_profile(shared_memory_bytes()))
     bundled = sorted(str(folder) for folder in checkout.site_packages().glob("ros_*.libs"))
     return (
         Variable("AMENT_PREFIX_PATH", str(checkout.venv), prepends=True),

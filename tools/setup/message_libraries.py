@@ -114,10 +114,8 @@ def _link(objects: list[str], target: Path, libraries: Path, used: list[str], se
     if not objects:
         raise RuntimeError(f"No generated sources for {target.name}: the generators' file names have changed")
     names = [f"-l{name}" for name in (*used, *RUNTIME_LIBRARIES)]
-    run(
-        ["g++", "-shared", "-o", str(target), *objects, f"-L{libraries}", "-Wl,--as-needed", *names]
-        + [f"-Wl,-rpath,{search}", f"-Wl,-rpath-link,{libraries}"]
-    )
+    searches = (f"-Wl,-rpath,{search}", f"-Wl,-rpath-link,{libraries}")
+    run(["g++", "-shared", "-o", str(target), *objects, f"-L{libraries}", "-Wl,--as-needed", *names, *searches])
 
 
 def run(command: list[str]) -> None:

@@ -14,13 +14,14 @@ from tools.setup.ament import register
 from tools.setup.commands import run_logged
 from tools.setup.environment import process_environment, variables
 from tools.setup.layout import Checkout
+from tools.setup.shared_memory import fastdds_profile, shared_memory_bytes
 
 PIP_INSTALL = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
 PIP_REMEDY = (
-    "Look whether the network, the disk space and pip's index settings (`pip config list`) are right, then start again: "
+    "Look whether network, disk space and pip's index settings (`pip config list`) are right, then start again; "
     "what was installed stays."
 )
-COMPILE_REMEDY = "Look whether gcc, g++ and the headers of this Python work, then start again; the log has every command."
+COMPILE_REMEDY = "Look whether gcc, g++ and the headers of this Python work, then start again."
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _interpreter(root: Path) -> tuple[str, ...]:
 def demo_steps(root: Path) -> tuple[Step, ...]:
     """Returns the steps for running nodes and command line in the checkout `root`."""
     return (
-        Step("environment", "make .venv", ("tools/setup/steps.py",), _make_environment, _interpreter(root)),
+        Step("environment", "make .venv", (), _make_environment, _interpreter(root)),
         Step("runtime", "install what the program needs", ("requirements/runtime.txt",), _locked("runtime")),
         Step("ros", "install ROS 2 Jazzy", ("requirements/ros.txt",), _locked("ros")),
         Step(
@@ -120,6 +121,7 @@ def demo_steps(root: Path) -> tuple[Step, ...]:
             "write the ROS variables into bin/activate",
             ("tools/setup/activation.py", "tools/setup/environment.py", "requirements/ros.txt"),
             _extend_activation,
+            (fastdds_profile(shared_memory_bytes()),),
         ),
     )
 
