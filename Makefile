@@ -1,0 +1,42 @@
+# Everything for people who work in a checkout, on a machine with or without ROS. `make help` lists the targets.
+
+# The interpreter that .venv is made with:  make demo PYTHON=python3.12
+PYTHON ?= python3
+
+SHELL := /bin/bash
+PYTEST_ARGUMENTS ?=
+# Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
+IN_VENV := .venv/bin/python -m tools.setup.environment
+CHECKED := trt_perception test tools setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo test lint format lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## make .venv: ROS 2 from Python wheels, the messages, this package
+	@$(PYTHON) -m tools.setup demo
+
+setup-test:  ## the same, with the test tools and torch
+	@$(PYTHON) -m tools.setup test
+
+demo: setup  ## detect objects in a moving scene, through real ROS 2 nodes, with no camera and no GPU
+	@$(IN_VENV) .venv/bin/trt-perception demo $(DEMO_ARGUMENTS)
+
+test: setup-test  ## linter, type checker and all tests
+	@$(IN_VENV) .venv/bin/python -m tools.checks $(CHECKED) -- $(PYTEST_ARGUMENTS)
+
+lint: setup-test  ## linter and type checker only
+	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(CHECKED)
+
+format: setup-test  ## bring the source into the project's format
+	@.venv/bin/ruff format $(CHECKED)
+	@.venv/bin/ruff check --fix $(CHECKED)
+
+lock:  ## choose new versions for requirements/*.txt from requirements/*.in
+	@$(PYTHON) -m tools.setup.lock
+
+clean:  ## remove .venv and all that was built
+	rm -rf .venv build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find trt_perception test tools -name __pycache__ -type d -prune -exec rm -rf {} +
