@@ -43,7 +43,7 @@ class TensorRtSettings:
 
 
 class TensorRtBackend(Backend):
-    """Runs an engine; calls from several threads take turns. It never builds one: `trt-perception build-engine` does."""
+    """Runs an engine; calls from several threads take turns. Building is for `trt-perception build-engine`."""
 
     name: ClassVar[str] = "tensorrt"
     artifact_kind: ClassVar[str] = "engine"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from trt_perception.atomic_file import write_atomically
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
@@ -30,7 +31,7 @@ class CalibrationImages:
     def __init__(self, folder: Path, spec: InputSpec, count: int) -> None:
         """Raises PerceptionError for a folder without pictures."""
         if not folder.is_dir():
-            raise PerceptionError(f"--calibImages: {folder} is no folder; give one with pictures of what the camera sees")
+            raise PerceptionError(f"--calibImages: {folder} is no folder; give one with typical pictures")
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
         if not files:
             raise PerceptionError(f"--calibImages: {folder} has no pictures ({', '.join(_SUFFIXES)})")
@@ -56,7 +57,7 @@ class CalibrationImages:
             pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if pixels is None:
                 raise PerceptionError(f"--calibImages: {path} cannot be read as a picture; remove it or save it again")
-            tensor, _ = preprocess(Image(pixels, "bgr"))
+            tensor, _ = preprocess(Image(np.asarray(pixels, np.uint8), "bgr"))
             yield tensor.copy()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trt_perception.errors import ModelFileError
 
-# onnx.proto: ModelProto.graph, GraphProto.node, NodeProto.{name, op_type, domain, attribute}, AttributeProto.{g, graphs}
+# Field numbers in onnx.proto: ModelProto.graph, GraphProto.node, NodeProto's, AttributeProto.g and .graphs.
 _GRAPH, _NODE = 7, 1
 _NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 3, 4, 5, 7
 _SUBGRAPH, _SUBGRAPHS = 6, 11
@@ -36,7 +36,8 @@ class OnnxNode:
 def read_nodes(model: bytes) -> list[OnnxNode]:
     """Every node, those inside If and Loop bodies too; raises ModelFileError for what is no ONNX."""
     try:
-        return [node for field, body in _fields(memoryview(model)) if field == _GRAPH for node in _graph_nodes(body, top_level=True)]
+        graphs = [body for field, body in _fields(memoryview(model)) if field == _GRAPH]
+        return [node for graph in graphs for node in _graph_nodes(graph, top_level=True)]
     except (IndexError, ValueError) as error:
         raise ModelFileError(f"this is no ONNX model ({error}); export it again") from error
 

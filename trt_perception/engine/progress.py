@@ -106,7 +106,7 @@ class LogProgress:
 def make_monitor(trt: TensorRt, progress: Progress) -> Any:
     """TensorRT's own progress monitor (10 and newer), which passes everything on; it must outlive the build."""
 
-    class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc,name-defined]
+    class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.module.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}

@@ -76,4 +76,4 @@ def _require_names(model: bytes, names: Collection[str]) -> None:
     known = {node.name for node in read_nodes(model)}
     missing = sorted(set(names) - known)
     if missing:
-        raise PerceptionError(f"--layerPrecisions: the model has no node {', '.join(missing)}; names are as in the ONNX")
+        raise PerceptionError(f"--layerPrecisions: the ONNX has no node named {', '.join(missing)}")

@@ -63,8 +63,12 @@ class _Bound:
     def close(self) -> None:
         """Frees everything; called with the context current and the stream idle."""
         with ExitStack() as stack:
-            for resource in (self.input, *self.outputs, *self.events, *([self.graph] if self.graph else [])):
-                stack.callback(resource.close)
+            for buffer in (self.input, *self.outputs):
+                stack.callback(buffer.close)
+            for event in self.events:
+                stack.callback(event.close)
+            if self.graph is not None:
+                stack.callback(self.graph.close)
 
 
 class EngineRunner:

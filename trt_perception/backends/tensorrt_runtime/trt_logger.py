@@ -72,7 +72,7 @@ def receive(severity: str, text: str) -> None:
 def process_logger(library: Any) -> Any:
     """The ILogger of that TensorRT module: one for the process, since TensorRT keeps the first that it is given."""
 
-    class ProcessLogger(library.ILogger):  # type: ignore[misc,name-defined]
+    class ProcessLogger(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             library.ILogger.__init__(self)
 
