@@ -65,7 +65,7 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         help="TensorRT's calibrator (8.5 to 10), or Q/DQ nodes put in by ONNX Runtime (every version); default: the "
         "calibrator where there is one",
     )
-    group.add_argument("--layerPrecisions", default="", metavar="LAYER:PRECISION,...", help="precision of single layers")
+    group.add_argument("--layerPrecisions", default="", metavar="LAYER:fp32,...", help="precision of single layers")
     group.add_argument(
         "--precision",
         choices=("auto",),

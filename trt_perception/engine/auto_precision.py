@@ -25,12 +25,8 @@ from trt_perception.types import Detections
 LOG = logging.getLogger(__name__)
 
 REFERENCE = "fp32"
-# Each is allowed to fall back on the ones before it, which is how they are fastest.
-_CANDIDATES: dict[str, dict[str, bool]] = {
-    REFERENCE: {"fp16": False, "int8": False},
-    "fp16": {"fp16": True, "int8": False},
-    "int8": {"fp16": True, "int8": True},
-}
+# Precision → whether FP16 and INT8 are allowed; each may fall back on those before it, which is how it is fastest.
+_CANDIDATES = {REFERENCE: (False, False), "fp16": (True, False), "int8": (True, True)}
 
 
 @dataclass(frozen=True)
@@ -80,8 +76,8 @@ def build_fastest(
     results: dict[str, BuildResult] = {}
     measured: list[Measured] = []
     truth: list[Detections] | None = None
-    for precision, allowed in _CANDIDATES.items():
-        wanted = replace(options, save_engine=None, **allowed)
+    for precision, (fp16, int8) in _CANDIDATES.items():
+        wanted = replace(options, save_engine=None, fp16=fp16, int8=int8)
         result = build_engine(wanted, model.input, progress=ProgressBar(), during_build=during_build)
         found, busy_ns = _run(model, result, images)
         truth = found if truth is None else truth

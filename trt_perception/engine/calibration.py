@@ -68,9 +68,9 @@ def make_calibrator(
 
     Without pictures the cache must exist. The caller keeps it alive during the build and then calls its free().
     """
-    base = trt.module.IInt8EntropyCalibrator2
+    base: Any = trt.module.IInt8EntropyCalibrator2
 
-    class Calibrator(base):  # type: ignore[misc,valid-type]
+    class Calibrator(base):
         def __init__(self) -> None:
             base.__init__(self)
             self._tensors = images.tensors() if images is not None else iter(())

@@ -106,9 +106,11 @@ class LogProgress:
 def make_monitor(trt: TensorRt, progress: Progress) -> Any:
     """TensorRT's own progress monitor (10 and newer), which passes everything on; it must outlive the build."""
 
-    class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc]
+    base: Any = trt.module.IProgressMonitor
+
+    class Monitor(base):
         def __init__(self) -> None:
-            trt.module.IProgressMonitor.__init__(self)
+            base.__init__(self)
             self._steps: dict[str, int] = {}
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:

@@ -112,8 +112,8 @@ class CudaSession:
         """A page-locked array and as much device memory; raises BackendError with the size when there is not enough."""
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         try:
-            host: AnyArray = self._cuda.pagelocked_empty(tuple(shape), np.dtype(dtype))
             device = self._cuda.mem_alloc(max(size, 1))
+            host: AnyArray = self._cuda.pagelocked_empty(tuple(shape), np.dtype(dtype))
         except self._cuda.Error as error:
             free, total = self._cuda.mem_get_info()
             raise BackendError(

@@ -72,9 +72,11 @@ def receive(severity: str, text: str) -> None:
 def process_logger(library: Any) -> Any:
     """The ILogger of that TensorRT module: one for the process, since TensorRT keeps the first that it is given."""
 
-    class ProcessLogger(library.ILogger):  # type: ignore[misc]
+    base: Any = library.ILogger
+
+    class ProcessLogger(base):
         def __init__(self) -> None:
-            library.ILogger.__init__(self)
+            base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             receive(severity.name, msg)
