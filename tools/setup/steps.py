@@ -13,7 +13,7 @@ from tools.setup.activation import extend
 from tools.setup.ament import register
 from tools.setup.commands import run_logged
 from tools.setup.environment import process_environment, variables
-from tools.setup.layout import Checkout
+from tools.setup.layout import Checkout, SetupError
 from tools.setup.shared_memory import fastdds_profile, shared_memory_bytes
 
 PIP_INSTALL = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
@@ -44,6 +44,11 @@ class Step:
 
 
 def _make_environment(checkout: Checkout) -> None:
+    if Path(sys.prefix).resolve() == checkout.venv.resolve():
+        raise SetupError(
+            f"{sys.executable} belongs to the environment that is to be made anew",
+            "Run `deactivate`, or start again with a Python outside .venv: make setup PYTHON=/usr/bin/python3",
+        )
     log = checkout.log.read_bytes() if checkout.log.is_file() else b""
     shutil.rmtree(checkout.venv, ignore_errors=True)
     checkout.venv.mkdir()
