@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,15 +16,18 @@ EXECUTABLES = {"trt-perception", "detector_node", "camera_node", "budget_monitor
 # Quick, and without the test that stands in this file.
 SELECTED = "test/setup/test_stamps.py"
 
+# Beside this interpreter, when its environment is not activated.
+COLCON = shutil.which("colcon", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("colcon") is None, reason="colcon is not on PATH"),
+    pytest.mark.skipif(COLCON is None, reason="colcon is neither on PATH nor beside this interpreter"),
 ]
 
 
 def _colcon(verb: str, folder: Path, *arguments: str) -> str:
     places = ("--paths", str(ROOT), "--build-base", str(folder / "build"), "--install-base", str(folder / "install"))
-    command = ["colcon", "--log-base", str(folder / "log"), verb, *places, *arguments]
+    command = [str(COLCON), "--log-base", str(folder / "log"), verb, *places, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -46,10 +50,15 @@ def test_executables_and_shared_files_are_installed_where_ros2_looks(workspace: 
 
 
 def test_the_overlay_is_what_python_imports_after_sourcing(workspace: Path) -> None:
-    script = "source install/local_setup.bash && python -c 'import trt_perception; print(trt_perception.__file__)'"
+    script = "source install/local_setup.bash && $0 -c 'import trt_perception; print(trt_perception.__file__)'"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=workspace, env=environment, capture_output=True, text=True, check=True
+        ["bash", "-c", script, sys.executable],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert Path(done.stdout.strip()).is_relative_to(workspace / "install")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.setup.activation import extend
-from tools.setup.ament import register
+from tools.setup.ament import register, shared_files
 from tools.setup.commands import run_logged
 from tools.setup.environment import process_environment, variables
 from tools.setup.layout import Checkout, SetupError
@@ -84,7 +84,6 @@ def _build_messages(checkout: Checkout) -> None:
 def _install_project(checkout: Checkout) -> None:
     options = ("--no-deps", "--no-build-isolation", "--editable", ".")
     _python(checkout, (*PIP_INSTALL, *options), "Look at setup.py and pyproject.toml, which pip could not build from.")
-    register(checkout)
 
 
 def _extend_activation(checkout: Checkout) -> None:
@@ -118,8 +117,15 @@ def demo_steps(root: Path) -> tuple[Step, ...]:
         Step(
             "project",
             "install this package (editable)",
-            ("setup.py", "setup.cfg", "pyproject.toml", "package.xml", "tools/setup/ament.py", "tools/setup/layout.py"),
+            ("setup.py", "setup.cfg", "pyproject.toml"),
             _install_project,
+        ),
+        Step(
+            "ament",
+            "let ros2 launch and ros2 run find it",
+            ("setup.py", "tools/setup/ament.py", "tools/setup/layout.py"),
+            register,
+            shared_files(root),
         ),
         Step(
             "activation",
