@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from pal_statistics_msgs.msg import Statistics
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image as ImageMessage
@@ -109,7 +109,5 @@ def observing() -> Iterator[DemoObserver]:
 
 
 def _spin(executor: Any) -> None:
-    try:
+    with suppress(ShutdownException):
         executor.spin()
-    except rclpy.executors.ShutdownException:
-        pass
