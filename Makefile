@@ -1,7 +1,8 @@
 # Everything for people who work in a checkout, on a machine with or without ROS. `make help` lists the targets.
 
 # The interpreter that .venv is made with:  make demo PYTHON=python3.12
-PYTHON ?= python3
+# Once there is a .venv, its own one is kept until another is named.
+PYTHON ?= $(shell .venv/bin/python -ISc 'import sys; print(sys._base_executable)' 2> /dev/null || echo python3)
 
 SHELL := /bin/bash
 PYTEST_ARGUMENTS ?=

@@ -39,6 +39,8 @@ setup(
         "onnxruntime-gpu": ["onnxruntime-gpu>=1.16"],
         "torch": ["torch>=2.0"],
         "tensorrt": ["tensorrt>=8.5", "pycuda>=2022.1"],
+        # Without this entry `colcon test` runs no test at all and calls it a success.
+        "test": ["pytest"],
     },
     zip_safe=False,
     entry_points={

@@ -10,6 +10,9 @@ import sys
 import time
 from dataclasses import dataclass
 
+# A test that hangs shall fail rather than hold up all others.
+TEST_TIMEOUT_S = 300
+
 
 @dataclass(frozen=True)
 class Check:
@@ -27,7 +30,8 @@ def checks(paths: tuple[str, ...], pytest_arguments: tuple[str, ...], lint_only:
         Check("ruff format", (python, "-m", "ruff", "format", "--check", *paths)),
         Check("mypy", (python, "-m", "mypy", *paths)),
     )
-    return static if lint_only else (*static, Check("pytest", (python, "-m", "pytest", *pytest_arguments)))
+    tests = Check("pytest", (python, "-m", "pytest", f"--timeout={TEST_TIMEOUT_S}", *pytest_arguments))
+    return static if lint_only else (*static, tests)
 
 
 def main(arguments: list[str]) -> int:

@@ -50,6 +50,6 @@ def _label(canvas: Uint8Array, text: str, left: int, top: int, color: tuple[int,
 
 
 def _color(class_id: int) -> tuple[int, int, int]:
-    hue = (class_id * _GOLDEN_RATIO) % 1.0
-    blue, green, red = cv2.cvtColor(np.uint8([[[hue * 179, 220, 255]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    pixel = np.array([[[(class_id * _GOLDEN_RATIO) % 1.0 * 179, 220, 255]]], np.uint8)
+    blue, green, red = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red

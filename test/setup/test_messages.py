@@ -4,6 +4,7 @@ import json
 import textwrap
 
 import pytest
+from ament_index_python.packages import get_package_share_directory
 
 from test.setup.processes import private_domain, result, started
 from tools.setup.layout import MESSAGE_PACKAGES, this_checkout
@@ -114,9 +115,11 @@ def test_installed_type_descriptions_have_the_hashes_of_a_distribution(type_name
 
 
 @pytest.mark.parametrize("package", MESSAGE_PACKAGES)
-def test_message_packages_are_in_the_package_index(package: str) -> None:
-    ament = pytest.importorskip("ament_index_python.packages", reason="not in an environment with ROS")
-    assert (this_checkout().venv / "share" / package).samefile(ament.get_package_share_directory(package))
+def test_message_packages_are_in_the_package_index(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(this_checkout().venv))
+    share = this_checkout().venv / "share" / package
+    assert share.samefile(get_package_share_directory(package))
+    assert (share / "package.xml").is_file()
 
 
 def test_interfaces_are_hidden_from_colcon() -> None:

@@ -83,5 +83,7 @@ def backend_setting_specs() -> list[ParameterSpec]:
         settings = backend_class(name).Settings
         for entry in fields(settings):
             description = f"Setting of the {name} backend, used when it is opened next. {settings.__doc__}"
-            specs.append(ParameterSpec(f"{name}.{entry.name}", entry.default, " ".join(description.split())))
+            specs.append(
+                ParameterSpec(f"{name}.{entry.name}", getattr(settings(), entry.name), " ".join(description.split()))
+            )
     return specs
