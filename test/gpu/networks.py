@@ -14,14 +14,16 @@ CHANNELS = 16
 ROWS = 14
 
 
-def write_network(path: Path, *, dynamic: bool = False, dtype: str = "FLOAT", extra: tuple[str, ...] = ()) -> Path:
+def write_network(
+    path: Path, *, dynamic: bool = False, dtype: str = "FLOAT", extra: tuple[str, ...] = (), seed: int = 1
+) -> Path:
     """images (1, 3, 64, 64) → output0 (1, 14, 256): three convolutions. dynamic: batch, height and width are free.
 
     extra: operators put in between that no runtime knows, each used as a node of its own.
     """
     onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     widths = [3, CHANNELS, CHANNELS, ROWS]
     nodes, weights = [], []
     previous = "images"

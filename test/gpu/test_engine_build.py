@@ -113,7 +113,7 @@ def test_an_engine_of_another_precision_is_refused(small_fp32: BuildResult) -> N
 
 
 def test_a_missing_engine_names_the_command(tmp_path: Path) -> None:
-    onnx = write_network(tmp_path / "never_built.onnx")
+    onnx = write_network(tmp_path / "never_built.onnx", seed=2)
     with pytest.raises(BackendError, match=r"trt-perception build-engine --onnx .*never_built.onnx --fp16"):
         open_backend(onnx, "tensorrt:fp16")
 

@@ -17,11 +17,12 @@ from trt_perception.backends.tensorrt_runtime.engine_cache import (
     build_command,
     cache_directory,
     find_engine,
-    runtime_differences,
+    key_here,
+    named_engine_problem,
 )
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
 from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, load_tensorrt
-from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, read_manifest
+from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
 from trt_perception.errors import BackendError
 from trt_perception.model_file import file_sha256
 from trt_perception.types import AnyArray
@@ -94,23 +95,19 @@ class TensorRtBackend(Backend):
         """The engine file to load, checked against its manifest before TensorRT sees it."""
         precision = self.request.precision
         if self.artifact.suffix.lower() == _ONNX_SUFFIX:
-            wanted = _key_here(file_sha256(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
+            wanted = key_here(file_sha256(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
             found = find_engine(self.artifact, wanted, cache_directory(settings.cache_directory))
             return found.path, found.manifest, list(found.manifest.notes)
         manifest = read_manifest(self.artifact)
         if manifest is None:
             return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
-        command = build_command(manifest.onnx, precision or manifest.key.precision)
-        problem = manifest.problem(self.artifact)
+        precision = precision or manifest.key.precision
+        problem = named_engine_problem(self.artifact, key_here(manifest.key.onnx_sha256, precision, trt, gpu))
         if problem is not None:
-            raise BackendError(f"{self.request}: {problem}; build it again with `{command}`")
-        wanted = _key_here(manifest.key.onnx_sha256, precision or manifest.key.precision, trt, gpu)
-        differences = runtime_differences(manifest.key, wanted)
-        if differences:
+            command = build_command(manifest.onnx, precision)
             raise BackendError(
-                f"{self.request}: {self.artifact} does not fit ({'; '.join(differences)}); build it again with "
-                f"`{command} --saveEngine={self.artifact}`"
+                f"{self.request}: {problem}; build it again with `{command} --saveEngine={self.artifact}`"
             )
         return self.artifact, manifest, list(manifest.notes)
 
@@ -128,7 +125,3 @@ class TensorRtBackend(Backend):
                 self._net.detach()
             self._runner.close()
             self._runner = None
-
-
-def _key_here(onnx_sha256: str, precision: str, trt: TensorRt, gpu: GpuIdentity) -> EngineKey:
-    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision)

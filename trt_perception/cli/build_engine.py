@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Adds the subcommand and its options."""
     parser = subparsers.add_parser(
         "build-engine",
@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    model = parser.add_argument_group("model (one of them)")
+    model = parser.add_argument_group("model (one of them)").add_mutually_exclusive_group(required=True)
     model.add_argument("--onnx", type=Path, metavar="FILE", help="the ONNX file")
     model.add_argument("--model", metavar="MODEL", help="a model file or name: its ONNX file, shape and preprocessing")
     output = parser.add_argument_group("output")
@@ -65,7 +65,13 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         help="TensorRT's calibrator (8.5 to 10), or Q/DQ nodes put in by ONNX Runtime (every version); default: the "
         "calibrator where there is one",
     )
-    group.add_argument("--layerPrecisions", default="", metavar="LAYER:fp32,...", help="precision of single layers")
+    group.add_argument(
+        "--layerPrecisions",
+        type=_argument(parse_layer_precisions),
+        default={},
+        metavar="LAYER:fp32,...",
+        help="precision of single layers",
+    )
     group.add_argument(
         "--precision",
         choices=("auto",),
@@ -76,9 +82,17 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
 
 def _add_builder(group: argparse._ArgumentGroup) -> None:
     for option in ("--minShapes", "--optShapes", "--maxShapes"):
-        group.add_argument(option, default="", metavar="INPUT:1x3x640x640,...", help="for inputs with free sizes")
+        group.add_argument(
+            option, type=_argument(parse_shapes), default={}, metavar="INPUT:1x3x640x640,...", help="for free sizes"
+        )
     group.add_argument("--workspace", type=int, metavar="MiB", help="short for --memPoolSize=workspace:MiB")
-    group.add_argument("--memPoolSize", default="", metavar="POOL:MiB,...", help="memory that TensorRT may use")
+    group.add_argument(
+        "--memPoolSize",
+        type=_argument(parse_memory_pools),
+        default={},
+        metavar="POOL:MiB,...",
+        help="memory that TensorRT may use",
+    )
     group.add_argument("--timingCacheFile", type=Path, metavar="FILE", help="kernel timings, for faster rebuilds")
     group.add_argument("--builderOptimizationLevel", type=int, metavar="0-5", help="higher takes longer (8.6+)")
     group.add_argument("--versionCompatible", action="store_true", help="runs on newer TensorRT too (8.6 and newer)")
@@ -91,41 +105,34 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Builds and prints where the engine is; 0 done, 1 failed, 2 wrong arguments."""
-    if (args.onnx is None) == (args.model is None):
-        print("trt-perception build-engine: give --onnx FILE or --model MODEL, one of them", file=sys.stderr)
-        return 2
+    """Builds and prints where the engine is; 0 done, 2 wrong arguments. Raises PerceptionError when it fails."""
     # Verbose is what TensorRT calls information; its lower levels hold thousands of lines a second.
     TENSORRT_LOG.setLevel(logging.INFO if args.verbose else logging.WARNING)
+    # An ONNX file alone says how its pictures are preprocessed only where they are needed at all.
+    needs_model = args.model is not None or args.calibImages is not None or args.precision is not None
+    model = load_model(args.model or args.onnx) if needs_model else None
+    onnx = args.onnx or _onnx_of(model)
     try:
-        model = load_model(args.model or args.onnx) if args.model or args.calibImages or args.precision else None
-        options = _options(args, model)
+        options = _options(args, onnx)
     except PerceptionError as error:
         print(f"trt-perception build-engine: {error}", file=sys.stderr)
         return 2
-    try:
-        if args.precision == "auto":
-            assert model is not None
-            result = build_fastest(options, model, args.maxMapDrop, during_build=_interruptible)
-        else:
-            spec = model.input if model is not None else None
-            result = build_engine(options, spec, progress=ProgressBar(), during_build=_interruptible)
-    except PerceptionError as error:
-        print(f"trt-perception build-engine: {error}", file=sys.stderr)
-        return 1
+    if args.precision == "auto":
+        assert model is not None
+        result = build_fastest(options, model, args.maxMapDrop, during_build=_interruptible)
+    else:
+        spec = model.input if model is not None else None
+        result = build_engine(options, spec, progress=ProgressBar(), during_build=_interruptible)
     _print(result, as_json=args.json)
     return 0
 
 
-def _options(args: argparse.Namespace, model: ModelFile | None) -> BuildOptions:
-    shapes = ShapeOptions(
-        *(parse_shapes(text) if text else {} for text in (args.minShapes, args.optShapes, args.maxShapes))
-    )
-    pools = parse_memory_pools(args.memPoolSize)
+def _options(args: argparse.Namespace, onnx: Path) -> BuildOptions:
+    pools = dict(args.memPoolSize)
     if args.workspace is not None:
         pools["workspace"] = args.workspace * 2**20
     return BuildOptions(
-        onnx=args.onnx or _onnx_of(model),
+        onnx=onnx,
         save_engine=args.saveEngine,
         fp16=args.fp16,
         int8=args.int8,
@@ -133,18 +140,30 @@ def _options(args: argparse.Namespace, model: ModelFile | None) -> BuildOptions:
         calib_images=args.calibImages,
         calib_count=args.calibCount,
         int8_method=args.int8Method,
-        shapes=shapes,
+        shapes=ShapeOptions(args.minShapes, args.optShapes, args.maxShapes),
         memory_pools=pools,
         timing_cache_file=args.timingCacheFile,
         optimization_level=args.builderOptimizationLevel,
         version_compatible=args.versionCompatible,
         exclude_lean_runtime=args.excludeLeanRuntime,
         hardware_compatibility_level=args.hardwareCompatibilityLevel,
-        layer_precisions=parse_layer_precisions(args.layerPrecisions),
+        layer_precisions=args.layerPrecisions,
         tactic_sources=args.tacticSources,
         device=args.device,
         force=args.force,
     )
+
+
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser of the package as argparse wants it."""
+
+    def parse_argument(text: str) -> Any:
+        try:
+            return parse(text)
+        except PerceptionError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_argument
 
 
 def _onnx_of(model: ModelFile | None) -> Path:

@@ -84,7 +84,7 @@ def build_engine(
         shapes=options.key_shapes(),
         options=options.key_options(_calibration(options, images)),
     )
-    target = options.save_engine or _cache_path(options.onnx, key)
+    target = options.save_engine or _cache_path(options, key)
     reasons, old = _why_build(target, key, options)
     if old is not None:
         return BuildResult(target, old, False, ())
@@ -153,9 +153,9 @@ def _why_build(target: Path, key: EngineKey, options: BuildOptions) -> tuple[lis
     return min(nearest, key=len), None
 
 
-def _cache_path(onnx: Path, key: EngineKey) -> Path:
+def _cache_path(options: BuildOptions, key: EngineKey) -> Path:
     digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()
-    return cache_directory() / f"{onnx.stem}-{key.precision}-{digest[:12]}{ENGINE_SUFFIX}"
+    return cache_directory(options.cache) / f"{options.onnx.stem}-{key.precision}-{digest[:12]}{ENGINE_SUFFIX}"
 
 
 def _calibration(options: BuildOptions, images: CalibrationImages | None) -> str:

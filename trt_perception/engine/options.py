@@ -19,7 +19,7 @@ LAYER_PRECISIONS = ("fp32", "fp16", "int8")
 class BuildOptions:
     """One engine to build.
 
-    onnx: the model. save_engine: where to, None for the cache. fp16, int8: precisions that TensorRT may use beside
+    onnx: the model. save_engine: where to, None for the cache folder `cache` (empty: the user's). fp16, int8: precisions that TensorRT may use beside
     FP32. calib: INT8 calibration cache, read where it exists, else written. calib_images: folder of pictures of what
     the camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes
     put in by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word →
@@ -30,6 +30,7 @@ class BuildOptions:
 
     onnx: Path
     save_engine: Path | None = None
+    cache: str = ""
     fp16: bool = False
     int8: bool = False
     calib: Path | None = None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
+from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.manifest import (
     MANIFEST_SUFFIX,
     EngineKey,
@@ -65,6 +67,31 @@ def cached_engines(directory: Path) -> list[CachedEngine]:
         if manifest is not None and engine.is_file():
             engines.append(CachedEngine(engine, manifest))
     return sorted(engines, key=lambda found: found.manifest.built_at, reverse=True)
+
+
+def key_here(onnx_sha256: str, precision: str, trt: TensorRt, gpu: GpuIdentity) -> EngineKey:
+    """What an engine must have been built for to run here; shapes and options stay open."""
+    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision)
+
+
+def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
+    """Why an engine that a model names has to be built (again), None when it can be used.
+
+    One without a manifest is the user's own and is left alone.
+    """
+    if not engine.is_file():
+        return f"{engine} does not exist"
+    try:
+        manifest = read_manifest(engine)
+    except BackendError as error:
+        return str(error)
+    if manifest is None:
+        return None
+    problem = manifest.problem(engine)
+    if problem is not None:
+        return problem
+    differences = runtime_differences(manifest.key, wanted)
+    return f"{engine} does not fit ({'; '.join(differences)})" if differences else None
 
 
 def find_engine(onnx: Path, wanted: EngineKey, directory: Path) -> CachedEngine:
