@@ -19,13 +19,13 @@ LAYER_PRECISIONS = ("fp32", "fp16", "int8")
 class BuildOptions:
     """One engine to build.
 
-    onnx: the model. save_engine: where to, None for the cache folder `cache` (empty: the user's). fp16, int8: precisions that TensorRT may use beside
-    FP32. calib: INT8 calibration cache, read where it exists, else written. calib_images: folder of pictures of what
-    the camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes
-    put in by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word →
-    bytes. timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
-    layer_precisions: layer or node name → fp32, fp16 or int8. tactic_sources: as trtexec, `-CUDNN,+CUBLAS`.
-    device: GPU index. force: build although a fitting engine is there.
+    onnx: the model. save_engine: where to, None for the cache folder `cache` (empty: the user's). fp16, int8:
+    precisions that TensorRT may use beside FP32. calib: INT8 calibration cache, read where it exists, else written.
+    calib_images: folder of pictures of what the camera sees; calib_count: how many of them are used at most.
+    int8_method: TensorRT's calibrator, Q/DQ nodes put in by ONNX Runtime, or the one that this TensorRT has. shapes:
+    for free sizes. memory_pools: trtexec's word → bytes. timing_cache_file: kernel timings, read and written.
+    optimization_level: 0 to 5, None for the library's. layer_precisions: layer or node name → fp32, fp16 or int8.
+    tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device: GPU index. force: build although a fitting engine is there.
     """
 
     onnx: Path

@@ -49,7 +49,7 @@ FAULTS = (
         "build with --versionCompatible --excludeLeanRuntime, or install the full TensorRT",
     ),
     _fault(
-        r"out of ?memory|insufficient memory|OUT_OF_MEMORY|Requested amount of GPU memory|failed.*allocat",
+        r"out ?of ?memory|insufficient memory|OUT_OF_MEMORY|Requested amount of GPU memory|failed.*allocat",
         "the GPU's memory does not suffice",
         "give less workspace (--memPoolSize=workspace:MiB), a smaller batch (--maxShapes), or end other programs "
         "on the GPU",
