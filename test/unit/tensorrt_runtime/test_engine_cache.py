@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_the_newest_fitting_engine_is_found(tmp_path: Path) -> None:
         ({"precision": "fp32"}, "precision: built with fp32, wanted fp16"),
     ],
 )
-def test_a_miss_says_what_differs_and_how_to_build(tmp_path: Path, change: dict[str, str], words: str) -> None:
+def test_a_miss_says_what_differs_and_how_to_build(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     put(tmp_path, "near", replace(HERE, **change))
     with pytest.raises(EngineMissingError) as caught:
         find_engine(ONNX, HERE, tmp_path)
