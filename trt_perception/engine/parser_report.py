@@ -45,7 +45,8 @@ def _error_text(error: Any) -> str:
 
 def _lacking(trt: TensorRt, parser: Any, nodes: list[OnnxNode]) -> list[OnnxNode]:
     registry = trt.module.get_plugin_registry()
-    plugins = {creator.name for creator in registry.plugin_creator_list} if registry is not None else set()
+    creators = getattr(registry, trt.dialect.plugin_list) if registry is not None else []
+    plugins = {creator.name for creator in creators}
     return [node for node in nodes if node.op_type not in plugins and not parser.supports_operator(node.op_type)]
 
 

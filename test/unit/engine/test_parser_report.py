@@ -57,7 +57,7 @@ class FakeParser:
 
 def registry(*plugins: str) -> dict[str, Any]:
     creators = [SimpleNamespace(name=name) for name in plugins]
-    return {"get_plugin_registry": lambda: SimpleNamespace(plugin_creator_list=creators)}
+    return {"get_plugin_registry": lambda: SimpleNamespace(plugin_creator_list=creators, all_creators=creators)}
 
 
 @pytest.mark.parametrize("version", [(8, 6, 0), (11, 4, 0)])

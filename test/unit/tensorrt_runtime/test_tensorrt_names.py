@@ -43,7 +43,6 @@ ALWAYS = {
     "ILayer": ["name"],
     "IOptimizationProfile": ["set_shape"],
     "ITimingCache": ["serialize"],
-    "IPluginRegistry": ["plugin_creator_list"],
     "OnnxParser": ["get_error", "num_errors", "parse", "supports_operator"],
     "ParserError": ["desc", "node"],
     "Runtime": ["deserialize_cuda_engine"],
@@ -93,6 +92,7 @@ def test_the_version_table_is_right(version: str) -> None:
     assert has(version, "IBuilderConfig", "progress_monitor") == table.progress_monitor
     assert has(version, "DataType", "INT64") == table.int64
     assert has(version, "OnnxParser", table.support_query)
+    assert has(version, "IPluginRegistry", table.plugin_list)
     assert has(version, "ICudaEngine", table.device_memory)
 
 
