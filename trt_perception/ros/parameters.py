@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from trt_perception.backends import backend_class, backend_table
+from trt_perception.errors import PerceptionError
 
 _TYPES = {
     bool: Parameter.Type.BOOL,
@@ -69,11 +70,15 @@ def declare_parameters(node: Node, specs: Iterable[ParameterSpec]) -> None:
     rclpy's own exception, which names the parameter.
     """
     for spec in specs:
-        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        if default == [] and spec.name not in node._parameter_overrides:
-            # rclpy takes an empty list for an array of bytes; an override says its type.
-            node._parameter_overrides[spec.name] = Parameter(spec.name, Parameter.Type.STRING_ARRAY, [])
-        node.declare_parameter(spec.name, default, spec.descriptor())
+        default: Any = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        if default == []:
+            # rclpy takes an empty list for an array of bytes: give the type, and the empty list as an override.
+            default = Parameter.Type.STRING_ARRAY
+            node._parameter_overrides.setdefault(spec.name, Parameter(spec.name, default, []))
+        value = node.declare_parameter(spec.name, default, spec.descriptor()).value
+        problem = spec.problem_with(value)
+        if problem is not None:
+            raise PerceptionError(f"parameter {problem}")
 
 
 def backend_setting_specs() -> list[ParameterSpec]:
