@@ -1,1 +1,1 @@
-"""Tools for people who work in the checkout; none of this is installed with the package."""
+"""Development tools; not installed with the package."""

@@ -11,7 +11,7 @@ import pytest
 from tools.setup.activation import extend
 from tools.setup.environment import LOADER_GUARD, Variable, process_environment, variables, without_loader
 from tools.setup.layout import Checkout, SetupError, this_checkout
-from tools.setup.shared_memory import ENOUGH_BYTES, fastdds_profile
+from trt_perception.dds_environment import ENOUGH_BYTES, fastdds_profile
 
 NAMES = (
     "AMENT_PREFIX_PATH",

@@ -13,17 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tools.setup.layout import Checkout, this_checkout
-from tools.setup.shared_memory import fastdds_profile, shared_memory_bytes
-
-MEBIBYTE = 1024 * 1024
-
-# A camera image is a large buffer: by default glibc maps and unmaps it for each message, and the page faults are
-# about half of what moving it costs. 32 MiB is the largest mmap threshold that glibc accepts on 64-bit machines.
-ALLOCATOR_BYTES = {
-    "MALLOC_MMAP_THRESHOLD_": 32 * MEBIBYTE,
-    "MALLOC_TRIM_THRESHOLD_": 128 * MEBIBYTE,
-    "MALLOC_TOP_PAD_": 16 * MEBIBYTE,
-}
+from trt_perception.dds_environment import dds_variables
 
 # The ROS wheels start every interpreter a second time to set LD_LIBRARY_PATH, unless this variable is there.
 LOADER_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
@@ -46,16 +36,12 @@ class Variable:
 
 def variables(checkout: Checkout) -> tuple[Variable, ...]:
     """Returns what activation of `.venv` adds to an environment, in a fixed order."""
-    profile = str(checkout.root / "config" / fastdds_profile(shared_memory_bytes()))
     bundled = sorted(str(folder) for folder in checkout.site_packages().glob("ros_*.libs"))
     return (
         Variable("AMENT_PREFIX_PATH", str(checkout.venv), prepends=True),
         Variable("ROS_DISTRO", "jazzy"),
         Variable("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"),
-        # Fast DDS 2 (Jazzy) reads the first name, Fast DDS 3 (Kilted) the second.
-        Variable("FASTRTPS_DEFAULT_PROFILES_FILE", profile),
-        Variable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-        *(Variable(name, str(size)) for name, size in ALLOCATOR_BYTES.items()),
+        *(Variable(name, value) for name, value in dds_variables(checkout.root / "config").items()),
         Variable("LD_LIBRARY_PATH", os.pathsep.join([str(checkout.libraries), *bundled]), prepends=True),
         Variable(LOADER_GUARD, "1"),
     )

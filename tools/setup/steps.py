@@ -14,7 +14,7 @@ from tools.setup.ament import register, shared_files
 from tools.setup.commands import run_logged
 from tools.setup.environment import process_environment, variables
 from tools.setup.layout import Checkout, SetupError
-from tools.setup.shared_memory import fastdds_profile, shared_memory_bytes
+from trt_perception.dds_environment import fastdds_profile, shared_memory_bytes
 
 PIP_INSTALL = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
 PIP_REMEDY = (

@@ -1,0 +1,1 @@
+"""Trains and exports the demo model, a small detector of handwritten digits."""

@@ -1,0 +1,219 @@
+"""The one lifecycle of every backend: construct (cheap), open, infer many times, close.
+
+The public methods here check the call and keep the state; the hooks `_open`, `_infer` and `_close`
+of a backend do the work.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from trt_perception.backend_request import BackendRequest
+from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
+from trt_perception.types import AnyArray, TensorSpec
+
+Opened = TypeVar("Opened", bound="Backend")
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What really runs, read back from the library after loading.
+
+    device: `cpu` or `cuda:N`; device_name: what the hardware calls itself; provider: the library's own name for
+    its executor; precision: of the network as it runs; fallback_reason: why this is not what was asked for, None
+    when it is; metadata: what the artifact says of itself; notes: settings that could not be honoured and why.
+    """
+
+    backend: str
+    requested: str
+    device: str
+    device_name: str
+    provider: str
+    precision: str
+    library: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str]
+    fallback_reason: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RawOutputs:
+    """A network's outputs in the order of BackendInfo.outputs, and the time they took.
+
+    The arrays belong to the backend and hold these values until its next infer() or close(). start_ns is a reading
+    of time.monotonic_ns; the copies are None where no copy to or from a device of its own takes place.
+    """
+
+    arrays: tuple[AnyArray, ...]
+    start_ns: int
+    inference_ns: int
+    host_to_device_ns: int | None = None
+    device_to_host_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """For a backend with nothing to set."""
+
+
+class Backend(abc.ABC):
+    """Runs one artifact with one library on one device.
+
+    Subclasses state: name; artifact_kind (the key in the model file's artifacts); devices and precisions that may
+    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults.
+    """
+
+    name: ClassVar[str]
+    artifact_kind: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[str, ...]]
+    Settings: ClassVar[type[Any]] = NoSettings
+
+    def __init__(
+        self,
+        request: BackendRequest,
+        artifact: Path,
+        *,
+        allow_fallback: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Checks the request and the settings and loads nothing.
+
+        allow_fallback: another device may run instead of the one asked for, and is then named in
+        BackendInfo.fallback_reason; without it open() raises DeviceMismatchError. Raises BackendError for a device,
+        a precision or a setting that this backend does not know.
+        """
+        self.request = request
+        self.artifact = artifact
+        self.allow_fallback = allow_fallback
+        self.settings = _settings(type(self), settings or {})
+        self._info: BackendInfo | None = None
+        self._earlier_failure: str | None = None
+        device_kind = (request.device or self.devices[0]).split(":")[0]
+        if device_kind not in self.devices:
+            raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
+        if request.precision is not None and request.precision not in self.precisions:
+            raise BackendError(
+                f"{request}: {self.name} has no precision {request.precision!r}; use {_or(self.precisions)}"
+            )
+
+    @property
+    def device(self) -> str:
+        """The device asked for, the backend's default filled in."""
+        return self.request.device or self.devices[0]
+
+    @property
+    def device_index(self) -> int:
+        """N of `cuda:N`, 0 when no number was given."""
+        _, _, index = self.device.partition(":")
+        return int(index or 0)
+
+    @property
+    def info(self) -> BackendInfo:
+        """What really runs; raises BackendError before open()."""
+        if self._info is None:
+            raise BackendError(f"{self.request} is not open; call open() first")
+        return self._info
+
+    @property
+    def is_open(self) -> bool:
+        """True between open() and close()."""
+        return self._info is not None
+
+    def open(self) -> None:
+        """Loads library and artifact and finds out which device runs; a second call does nothing.
+
+        Raises BackendUnavailableError (library, device or file missing), DeviceMismatchError (another device would
+        run and allow_fallback is off) or BackendError (the library refuses the artifact). After an error nothing
+        stays allocated and open() may be called again.
+        """
+        if self._info is not None:
+            return
+        if not self.artifact.is_file():
+            raise BackendUnavailableError(f"{self.request}: the file {self.artifact} does not exist; check the model")
+        try:
+            info = self._open()
+        except BaseException:
+            self._close()
+            raise
+        reasons = [reason for reason in (self._earlier_failure, info.fallback_reason) if reason]
+        self._info = replace(info, fallback_reason="; ".join(reasons) or None)
+
+    def explain_fallback(self, reason: str) -> None:
+        """Tells, before open(), that this backend stands in for another; the reason goes into every report."""
+        self._earlier_failure = reason
+
+    def infer(self, batch: AnyArray) -> RawOutputs:
+        """Runs the network on one NCHW tensor of the type and shape of the first input.
+
+        Raises BackendError when the tensor does not fit, when the backend is not open, or when the run fails; the
+        backend stays open.
+        """
+        spec = self.info.inputs[0]
+        if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
+            raise BackendError(
+                f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
+            )
+        return self._infer(batch)
+
+    def close(self) -> None:
+        """Frees everything; a second call does nothing, and open() may be called again."""
+        self._info = None
+        self._close()
+
+    def __enter__(self: Opened) -> Opened:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _refuse_or_note_fallback(self, actual: str, reason: str) -> str:
+        """Raises DeviceMismatchError, or returns the reason to report where a fallback was allowed."""
+        message = f"{self.request}: runs on {actual} instead of {self.device}: {reason}"
+        if not self.allow_fallback:
+            raise DeviceMismatchError(f"{message}; mend that, ask for {self.name}:{actual}, or set allow_fallback")
+        return message
+
+    @abc.abstractmethod
+    def _open(self) -> BackendInfo: ...
+
+    @abc.abstractmethod
+    def _infer(self, batch: AnyArray) -> RawOutputs: ...
+
+    @abc.abstractmethod
+    def _close(self) -> None:
+        """Also called after a failed _open, so every resource may still be missing."""
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(w is None or w == n for n, w in zip(shape, wanted, strict=True))
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words) if words else "none (leave it out)"
+
+
+def _settings(backend: type[Backend], given: Mapping[str, Any]) -> Any:
+    """The backend's Settings with the given values; raises BackendError for an unknown name or a wrong type."""
+    known = {entry.name: entry for entry in fields(backend.Settings)}
+    for name, value in given.items():
+        if name not in known:
+            raise BackendError(f"{backend.name} has no setting {name!r}; it has: {', '.join(known) or 'none'}")
+        default = known[name].default
+        if type(value) is not type(default):
+            raise BackendError(
+                f"setting {name!r} of {backend.name} is {value!r}; expected {type(default).__name__}, like {default!r}"
+            )
+    return backend.Settings(**given)

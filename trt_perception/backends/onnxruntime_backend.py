@@ -1,0 +1,187 @@
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA provider."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.hardware import cpu_name
+from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.types import AnyArray, TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# ONNX's element types as the session names them, and NumPy's names for the same.
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeSettings:
+    """graph_optimization: disable, basic, extended or all. intra_op_threads: threads inside one operator, 0 = one
+    a core. inter_op_threads: operators run at once under parallel execution, 0 = ONNX Runtime's choice.
+    execution: sequential or parallel. allow_spinning: idle threads wait busily, which is faster for ONNX Runtime
+    and takes the cores from everything else.
+    """
+
+    graph_optimization: str = "all"
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    execution: str = "sequential"
+    allow_spinning: bool = True
+
+
+class OnnxRuntimeBackend(Backend):
+    """Runs an ONNX file; the provider that really loaded is read back from the session."""
+
+    name: ClassVar[str] = "onnxruntime"
+    artifact_kind: ClassVar[str] = "onnx"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    precisions: ClassVar[tuple[str, ...]] = ()
+    Settings = OnnxRuntimeSettings
+
+    _session: onnxruntime.InferenceSession | None = None
+
+    def _open(self) -> BackendInfo:
+        ort = _import_onnxruntime(self)
+        kind = self.device.split(":")[0]
+        provider = _PROVIDERS[kind]
+        available = ort.get_available_providers()
+        fallback_reason: str | None = None
+        if provider not in available:
+            fallback_reason = self._refuse_or_note_fallback(
+                "cpu",
+                f"this onnxruntime was built without {provider} (it has {', '.join(available)}); "
+                "install onnxruntime-gpu in place of onnxruntime",
+            )
+            provider = _PROVIDERS["cpu"]
+        session = self._load(ort, provider)
+        actual = session.get_providers()[0]
+        if actual != provider:
+            fallback_reason = self._refuse_or_note_fallback(
+                "cpu",
+                f"{provider} did not load and ONNX Runtime took {actual}; its libraries (CUDA and cuDNN of the "
+                "versions that this onnxruntime was built for) are missing or do not match the driver",
+            )
+        self._session = session
+        on_cpu = actual == _PROVIDERS["cpu"]
+        device = "cpu" if on_cpu else f"cuda:{self.device_index}"
+        inputs = tuple(_spec(entry) for entry in session.get_inputs())
+        outputs = tuple(_spec(entry) for entry in session.get_outputs())
+        self._input_name = inputs[0].name
+        self._output_names = [spec.name for spec in outputs]
+        if len(inputs) != 1:
+            raise BackendError(
+                f"{self.artifact} has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network "
+                "takes one image tensor"
+            )
+        return BackendInfo(
+            backend=self.name,
+            requested=str(self.request),
+            device=device,
+            device_name=cpu_name() if on_cpu else _cuda_device_name(self.device_index),
+            provider=actual,
+            precision={"float16": "fp16"}.get(inputs[0].dtype, "fp32"),
+            library=f"onnxruntime {ort.__version__}",
+            inputs=inputs,
+            outputs=outputs,
+            metadata=dict(session.get_modelmeta().custom_metadata_map),
+            fallback_reason=fallback_reason,
+        )
+
+    def _load(self, ort: Any, provider: str) -> onnxruntime.InferenceSession:
+        options = self._session_options(ort)
+        provider_options: dict[str, str] = {}
+        if provider != _PROVIDERS["cpu"]:
+            provider_options["device_id"] = str(self.device_index)
+        try:
+            return ort.InferenceSession(
+                str(self.artifact), sess_options=options, providers=[(provider, provider_options)]
+            )
+        except Exception as error:  # the library's exceptions derive from nothing narrower
+            raise BackendError(
+                f"onnxruntime {ort.__version__} cannot load {self.artifact}: {_first_line(error)}; check the file "
+                "with `trt-perception inspect` or export it again with an opset that this version knows"
+            ) from error
+
+    def _session_options(self, ort: Any) -> Any:
+        levels = {
+            "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+            "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+            "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+            "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        }
+        modes = {
+            "sequential": ort.ExecutionMode.ORT_SEQUENTIAL,
+            "parallel": ort.ExecutionMode.ORT_PARALLEL,
+        }
+        settings: OnnxRuntimeSettings = self.settings
+        options = ort.SessionOptions()
+        options.graph_optimization_level = _lookup(levels, "graph_optimization", settings.graph_optimization)
+        options.execution_mode = _lookup(modes, "execution", settings.execution)
+        options.intra_op_num_threads = settings.intra_op_threads
+        options.inter_op_num_threads = settings.inter_op_threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.allow_spinning else "0")
+        # Its warnings go to standard error past every logger; a failed load raises, and the provider is read back.
+        options.log_severity_level = 3
+        return options
+
+    def _infer(self, batch: AnyArray) -> RawOutputs:
+        assert self._session is not None
+        start_ns = time.monotonic_ns()
+        try:
+            arrays = self._session.run(self._output_names, {self._input_name: batch})
+        except Exception as error:  # as in _load
+            raise BackendError(f"{self.request} failed while running {self.artifact}: {_first_line(error)}") from error
+        inference_ns = time.monotonic_ns() - start_ns
+        return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
+
+    def _close(self) -> None:
+        self._session = None
+
+
+def _import_onnxruntime(backend: Backend) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"{backend.request} needs the Python package onnxruntime ({error}); install it with "
+            "`pip install onnxruntime`, for a GPU `pip install onnxruntime-gpu`"
+        ) from error
+    return onnxruntime
+
+
+def _lookup(table: dict[str, Any], setting: str, value: str) -> Any:
+    if value not in table:
+        raise BackendError(f"setting {setting!r} of onnxruntime is {value!r}; expected one of {', '.join(table)}")
+    return table[value]
+
+
+def _spec(entry: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in entry.shape)
+    return TensorSpec(entry.name, _DTYPES.get(entry.type, entry.type), shape)
+
+
+def _cuda_device_name(index: int) -> str:
+    """The driver's own list of GPUs, in the order of nvidia-smi."""
+    from trt_perception.backends.nvidia_smi import gpu_name
+
+    return gpu_name(index)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,193 @@
+"""TorchScript: on the CPU, or on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trt_perception.artifact_metadata import read_metadata
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.hardware import cpu_name
+from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.types import AnyArray, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+_DIMENSIONS = 4  # NCHW
+
+
+@dataclass(frozen=True)
+class TorchScriptSettings:
+    """cudnn_benchmark: cuDNN times its algorithms on the first frames and keeps the fastest. freeze: weights become
+    constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
+    0 = torch's choice.
+    """
+
+    cudnn_benchmark: bool = True
+    freeze: bool = True
+    intra_op_threads: int = 0
+
+
+class TorchScriptBackend(Backend):
+    """Runs a TorchScript archive; FP16 is for CUDA only, where the hardware gains by it."""
+
+    name: ClassVar[str] = "torchscript"
+    artifact_kind: ClassVar[str] = "torchscript"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    Settings = TorchScriptSettings
+
+    _module: torch.jit.ScriptModule | None = None
+
+    def _open(self) -> BackendInfo:
+        torch = _import_torch(self)
+        self._torch = torch
+        device, fallback_reason = self._choose_device(torch)
+        half = self.request.precision == "fp16"
+        notes: list[str] = []
+        if half and device == "cpu":
+            if fallback_reason is None:
+                raise BackendError(f"{self.request}: fp16 needs a GPU here; ask for torchscript:cpu or :cuda:fp16")
+            half = False
+            notes.append("fp32 instead of fp16: the CPU runs instead of the GPU")
+        settings: TorchScriptSettings = self.settings
+        if settings.intra_op_threads > 0:
+            torch.set_num_threads(settings.intra_op_threads)
+        torch.backends.cudnn.benchmark = settings.cudnn_benchmark
+        self._device = torch.device(device)
+        self._dtype = torch.float16 if half else torch.float32
+        self._module = self._load(torch)
+        return BackendInfo(
+            backend=self.name,
+            requested=str(self.request),
+            device=device,
+            device_name=cpu_name() if device == "cpu" else torch.cuda.get_device_name(self._device),
+            provider="CPU" if device == "cpu" else f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
+            precision="fp16" if half else "fp32",
+            library=f"torch {torch.__version__}",
+            # An archive does not tell its tensors' shapes: the input's are the caller's, the outputs' come with them.
+            inputs=(TensorSpec("images", "float32", (None,) * _DIMENSIONS),),
+            outputs=(),
+            metadata=read_metadata(self.artifact),
+            fallback_reason=fallback_reason,
+            notes=tuple(notes),
+        )
+
+    def _choose_device(self, torch: Any) -> tuple[str, str | None]:
+        """The device to load on, and why it is not the one asked for."""
+        if self.device == "cpu":
+            return "cpu", None
+        if not torch.cuda.is_available():
+            reason = (
+                "this torch was built without CUDA; install a CUDA build"
+                if torch.version.cuda is None
+                else f"torch (CUDA {torch.version.cuda}) finds no usable GPU; check the driver with nvidia-smi"
+            )
+            return "cpu", self._refuse_or_note_fallback("cpu", reason)
+        count = torch.cuda.device_count()
+        if self.device_index >= count:
+            raise BackendUnavailableError(
+                f"{self.request}: there is no GPU {self.device_index}; torch sees {count} (cuda:0 to cuda:{count - 1})"
+            )
+        return f"cuda:{self.device_index}", None
+
+    def _load(self, torch: Any) -> Any:
+        # torch.jit.load falls back to unpickling what is no archive, and a pickle can run code.
+        if not zipfile.is_zipfile(self.artifact):
+            raise BackendError(f"{self.artifact} is not a TorchScript archive; save it with torch.jit.save")
+        try:
+            module = torch.jit.load(str(self.artifact), map_location=self._device)
+            module.eval()
+            module.to(device=self._device, dtype=self._dtype)
+            strays = {str(p.device) for p in module.parameters() if p.device.type != self._device.type}
+            if strays:
+                raise BackendError(f"{self.request}: weights stayed on {', '.join(strays)}; export the model again")
+            if self.settings.freeze:
+                module = torch.jit.freeze(module)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise BackendError(
+                f"torch {torch.__version__} cannot load {self.artifact}: {_first_line(error)}; the file is damaged, "
+                "not a TorchScript archive, or saved by a newer torch: export it again"
+            ) from error
+        return module
+
+    def _infer(self, batch: AnyArray) -> RawOutputs:
+        assert self._module is not None
+        torch = self._torch
+        run = self._infer_on_cpu if self._device.type == "cpu" else self._infer_on_cuda
+        try:
+            with torch.inference_mode():
+                return run(torch.from_numpy(batch))
+        except RuntimeError as error:
+            raise BackendError(f"{self.request} failed while running {self.artifact}: {_last_line(error)}") from error
+
+    def _infer_on_cpu(self, batch: torch.Tensor) -> RawOutputs:
+        start_ns = time.monotonic_ns()
+        outputs = self._outputs(batch)
+        inference_ns = time.monotonic_ns() - start_ns
+        return RawOutputs(tuple(o.numpy() for o in outputs), start_ns, inference_ns)
+
+    def _infer_on_cuda(self, batch: torch.Tensor) -> RawOutputs:
+        torch = self._torch
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream()
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
+            start_ns = time.monotonic_ns()
+            marks[0].record(stream)
+            on_device = batch.to(self._device, non_blocking=True).to(self._dtype)
+            marks[1].record(stream)
+            outputs = self._outputs(on_device)
+            marks[2].record(stream)
+            on_host = [o.to("cpu", non_blocking=True) for o in outputs]
+            marks[3].record(stream)
+            stream.synchronize()
+            copy_up, inference, copy_down = (round(a.elapsed_time(b) * 1e6) for a, b in itertools.pairwise(marks))
+        return RawOutputs(tuple(o.numpy() for o in on_host), start_ns, inference, copy_up, copy_down)
+
+    def _outputs(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """The network's tensors, flat and as float32 where they are half precision."""
+        assert self._module is not None
+        outputs = _flatten(self._torch, self._module(batch))
+        for output in outputs:
+            if output.device.type != self._device.type:
+                raise BackendError(f"{self.request}: an output came from {output.device}; export the model again")
+        return [o.float() if o.dtype == self._torch.float16 else o for o in outputs]
+
+    def _close(self) -> None:
+        was_on_cuda = self._module is not None and self._device.type == "cuda"
+        self._module = None
+        if was_on_cuda:
+            self._torch.cuda.empty_cache()
+
+
+def _import_torch(backend: Backend) -> Any:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a CUDA library that torch links to is missing
+        raise BackendUnavailableError(
+            f"{backend.request} needs the Python package torch ({error}); install it with `pip install torch`"
+        ) from error
+    return torch
+
+
+def _flatten(torch: Any, value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return [tensor for entry in value for tensor in _flatten(torch, entry)]
+    raise BackendError(f"the TorchScript module returned a {type(value).__name__}; expected tensors")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _last_line(error: Exception) -> str:
+    """TorchScript puts the reason below its traceback."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -1,0 +1,120 @@
+"""What the demo shows while it runs, and the files that it leaves."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trt_perception.errors import PerceptionError
+from trt_perception.statistics import Summary, summarize
+
+if TYPE_CHECKING:
+    from trt_perception.ros.demo_observer import Seen
+
+# Where nobody sees a live table, it is printed so often instead.
+_PLAIN_PERIOD_S = 5.0
+
+
+@contextmanager
+def live_view() -> Iterator[Callable[[Seen], None]]:
+    """Gives a function that shows the state: in place on a terminal, as a table now and then elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield lambda seen: live.update(render(seen))
+        return
+    console = Console(width=100)
+    last_s = time.monotonic()
+
+    def show(seen: Seen) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= _PLAIN_PERIOD_S:
+            last_s = time.monotonic()
+            console.print(render(seen))
+            sys.stdout.flush()
+
+    yield show
+
+
+def render(seen: Seen) -> Group:
+    """The table of stages and the lines around it."""
+    table = Table(title=_status(seen, ": inference")[0], title_justify="left")
+    for column in ("stage", "p50 ms", "p99 ms", "max ms"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, summary in stage_summaries(seen).items():
+        if name.endswith("_ms"):
+            table.add_row(name.removesuffix("_ms"), *(f"{v:.2f}" for v in (summary.p50, summary.p99, summary.max)))
+    frames = frame_counts(seen)
+    lines = [
+        "frames: " + ", ".join(f"{count} {name}" for name, count in frames.items()),
+        f"detections: {', '.join(seen.found) or 'none'}",
+        f"control budget: {_status(seen, ': control budget')[0]}",
+    ]
+    return Group(table, Text("\n".join(lines)))
+
+
+def stage_summaries(seen: Seen) -> dict[str, Summary]:
+    """The figures of every name in inference_latency, over the whole run."""
+    return {name: summarize(samples) for name, samples in seen.samples.items() if samples}
+
+
+def frame_counts(seen: Seen) -> dict[str, int]:
+    """Sent by the camera, and what became of them, as the nodes report it; both speak once a second, so the newest
+    frames may be in one count and not yet in the other.
+    """
+    sent = int(_status(seen, ": camera")[1].get("sent_count", 0))
+    values = _status(seen, ": input image")[1]
+    received, processed, dropped = (int(values.get(f"{n}_count", 0)) for n in ("received", "processed", "dropped"))
+    return {
+        "sent": sent,
+        "received": received,
+        "processed": processed,
+        "dropped": dropped,
+        "lost": int(values.get("lost_count", 0)),
+    }
+
+
+def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Path]:
+    """Writes annotated.png and latency.json; returns their paths. Raises PerceptionError when something is missing."""
+    if seen.best_picture is None:
+        raise PerceptionError("no annotated image came; see the detector's status in /diagnostics")
+    document: dict[str, Any] = {
+        "date_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {"system": platform.platform(), "processor": _status(seen, ": inference")[1].get("device_name")},
+        "inference": dict(_status(seen, ": inference")[1]),
+        "first_detection_s": round(first_detection_s, 3),
+        "frames": frame_counts(seen),
+        "stages": {name: asdict(summary) for name, summary in stage_summaries(seen).items()},
+        "control_budget": seen.budget,
+    }
+    good, png = cv2.imencode(".png", seen.best_picture)
+    if not good:
+        raise PerceptionError("the annotated image could not be encoded as PNG")
+    contents = {"annotated.png": png.tobytes(), "latency.json": (json.dumps(document, indent=1) + "\n").encode()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise PerceptionError(f"{folder} cannot be written ({error.strerror}); give --output another one") from error
+    return [folder / name for name in contents]
+
+
+def _status(seen: Seen, ending: str) -> tuple[str, dict[str, str]]:
+    for name, (_, message, values) in seen.diagnostics.items():
+        if name.endswith(ending):
+            return message, dict(values)
+    return "", {}

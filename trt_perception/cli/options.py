@@ -1,0 +1,53 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from trt_perception.backend_request import BackendRequest
+from trt_perception.errors import PerceptionError
+from trt_perception.models import DEMO_MODEL
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --backend (once a backend), --allow-fallback."""
+    parser.add_argument(
+        "--model",
+        default=DEMO_MODEL,
+        help="model file (.yaml), bare .onnx / .torchscript / .engine, or a shipped model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        action="append",
+        type=_backend,
+        metavar="NAME[:DEVICE][:PRECISION]",
+        help="e.g. onnxruntime:cpu, torchscript:cuda:fp16; may stand several times (default: onnxruntime)",
+    )
+    parser.add_argument(
+        "--allow-fallback",
+        action="store_true",
+        help="let another device, or the next --backend, run instead; it is announced",
+    )
+
+
+def backends(args: argparse.Namespace) -> list[str]:
+    """The backends asked for, the default when none was."""
+    return list(args.backend or ["onnxruntime"])
+
+
+def _backend(text: str) -> str:
+    try:
+        return str(BackendRequest.parse(text))
+    except PerceptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value

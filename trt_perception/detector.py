@@ -1,0 +1,184 @@
+"""The detector: one picture in, detections and the time of each stage out; any model, any backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import create_backend
+from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.errors import BackendError, ImageError, PerceptionError
+from trt_perception.heads import head_for
+from trt_perception.model_file import ModelFile
+from trt_perception.models import DEMO_MODEL, load_model
+from trt_perception.postprocess import postprocess
+from trt_perception.preprocess import Preprocessor
+from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, Thresholds
+
+# The first runs of a network allocate, choose algorithms and, in torch, compile: three see all of that.
+WARM_UP_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How long each frame before the first real one took, nanoseconds: kept apart from every other figure."""
+
+    frame_ns: tuple[int, ...]
+
+
+class Detector:
+    """Runs a model on an opened backend. One thread at a time; close() or `with` frees everything.
+
+    with Detector.open("digits", "onnxruntime:cpu") as detector:
+        result = detector.detect(cv2.imread("photo.png"))
+        print(result.detections.boxes_xyxy, result.times.durations_ms())
+    """
+
+    def __init__(self, model: ModelFile, backend: Backend, thresholds: Thresholds | None = None) -> None:
+        """Takes over an opened backend: closing the detector closes it.
+
+        Raises ModelFileError for an unknown head and BackendError when the model file and the artifact disagree on
+        the input's size.
+        """
+        self.model = model
+        self.thresholds = thresholds or model.thresholds
+        self._backend = backend
+        self._head = head_for(model.head)
+        self._preprocess = Preprocessor(model.input)
+        self._dtype = np.dtype(backend.info.inputs[0].dtype)
+        _require_size(model, backend.info)
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path | ModelFile = DEMO_MODEL,
+        backends: str | Sequence[str] = "onnxruntime",
+        *,
+        allow_fallback: bool = False,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> Detector:
+        """Loads the model and opens the first of `backends` (`NAME[:DEVICE][:PRECISION]`).
+
+        The others, and another device than the one asked for, are tried only with allow_fallback; what then runs and
+        why is in `info.fallback_reason`. settings: backend name → its settings. Raises PerceptionError.
+        """
+        chosen = model if isinstance(model, ModelFile) else load_model(model)
+        backend = open_first(chosen, backends, allow_fallback=allow_fallback, settings=settings)
+        try:
+            return cls(chosen, backend, thresholds)
+        except BaseException:
+            backend.close()
+            raise
+
+    @property
+    def info(self) -> BackendInfo:
+        """The backend and device that really run."""
+        return self._backend.info
+
+    def detect(self, image: Image | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
+        """Finds objects in an Image, or in a uint8 array (height, width[, channels]) of the colour order given.
+
+        Boxes come back in pixels of that image. Raises ImageError for an array that is no picture, OutputError when
+        the network's outputs do not fit the model file, BackendError when the backend fails.
+        """
+        picture = image if isinstance(image, Image) else as_image(image, color_order)
+        start = time.monotonic_ns()
+        tensor, way_back = self._preprocess(picture)
+        batch = tensor if self._dtype == tensor.dtype else tensor.astype(self._dtype)
+        preprocess_ns = time.monotonic_ns() - start
+        raw = self._backend.infer(batch)
+        start = time.monotonic_ns()
+        detections = postprocess(raw.arrays, self._head, len(self.model.labels), self.thresholds, way_back)
+        postprocess_ns = time.monotonic_ns() - start
+        times = StageTimes(
+            preprocess_ns, raw.inference_ns, postprocess_ns, raw.start_ns, raw.host_to_device_ns, raw.device_to_host_ns
+        )
+        return FrameResult(detections, times)
+
+    def warm_up(self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480) -> WarmUp:
+        """Runs grey pictures through every stage, so that the first real frame is as fast as the others."""
+        picture = Image(np.full((height, width, 3), 127, np.uint8), "bgr")
+        spent: list[int] = []
+        for _ in range(frames):
+            start = time.monotonic_ns()
+            self.detect(picture)
+            spent.append(time.monotonic_ns() - start)
+        return WarmUp(tuple(spent))
+
+    def close(self) -> None:
+        """Frees the backend; a second call does nothing."""
+        self._backend.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_first(
+    model: ModelFile,
+    backends: str | Sequence[str],
+    *,
+    allow_fallback: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Backend:
+    """The first backend, opened; with allow_fallback the first that opens at all.
+
+    Raises the backend's own error when only one may run, or one PerceptionError that lists why each failed.
+    """
+    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
+    if not requests:
+        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    failures: list[PerceptionError] = []
+    for request in requests if allow_fallback else requests[:1]:
+        try:
+            backend = create_backend(
+                request, model, allow_fallback=allow_fallback, settings=(settings or {}).get(request.name)
+            )
+            if failures:
+                backend.explain_fallback(f"runs {request} instead of {requests[0]}: {failures[0]}")
+            backend.open()
+        except PerceptionError as error:
+            failures.append(error)
+        else:
+            return backend
+    if len(failures) == 1:
+        raise failures[0]
+    raise PerceptionError("no backend can run: " + "; ".join(str(f) for f in failures)) from failures[0]
+
+
+def as_image(pixels: AnyArray, color_order: ColorOrder = "bgr") -> Image:
+    """Wraps an array, (height, width) or (height, width, channels) uint8; raises ImageError when it is none."""
+    if not isinstance(pixels, np.ndarray):
+        raise ImageError(f"got a {type(pixels).__name__}; expected a uint8 NumPy array (was the picture read at all?)")
+    if color_order not in CHANNELS:
+        raise ImageError(f"colour order {color_order!r} is not known; use one of {', '.join(CHANNELS)}")
+    if pixels.ndim == 2:
+        pixels, color_order = pixels[:, :, np.newaxis], "gray"
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != CHANNELS[color_order]:
+        raise ImageError(
+            f"got a {pixels.dtype} array of shape {pixels.shape}; a {color_order} picture is uint8 "
+            f"(height, width, {CHANNELS[color_order]})"
+        )
+    return Image(pixels, color_order)
+
+
+def _require_size(model: ModelFile, info: BackendInfo) -> None:
+    spec = info.inputs[0]
+    wanted = (1, model.input.channels, model.input.height, model.input.width)
+    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape, wanted, strict=True)):
+        raise BackendError(
+            f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
+            f"{spec}; correct `input` in the model file"
+        )

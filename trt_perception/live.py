@@ -1,0 +1,195 @@
+"""Live inference: cameras offer frames, one thread takes the newest of each in turn and never lets a queue grow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from trt_perception.detector import Detector
+from trt_perception.errors import ImageError, PerceptionError
+from trt_perception.model_file import ModelFile
+from trt_perception.types import FrameResult, Image
+
+Message = TypeVar("Message")
+
+
+@dataclass(frozen=True, eq=False)
+class Received(Generic[Message]):
+    """A camera's message and when it came (time.monotonic_ns)."""
+
+    message: Message
+    received_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Processed(Generic[Message]):
+    """A frame that went through the detector. All times ending in _ns are time.monotonic_ns or durations."""
+
+    message: Message
+    image: Image
+    model: ModelFile
+    result: FrameResult
+    received_ns: int
+    queue_wait_ns: int
+    decode_ns: int
+
+
+@dataclass
+class FrameCounts:
+    """What became of the frames since activation: received = all the others together, and at most one in work.
+
+    superseded: a newer one came before it was taken. stale: too old when taken. skipped: the share of inference was
+    used up. paused: inference was switched off. malformed: no picture in it. failed: network or backend failed.
+    """
+
+    received: int = 0
+    processed: int = 0
+    superseded: int = 0
+    stale: int = 0
+    skipped: int = 0
+    paused: int = 0
+    malformed: int = 0
+    failed: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Good frames that were received while inference was on, and not looked at."""
+        return self.superseded + self.stale + self.skipped
+
+
+@dataclass(eq=False)
+class Channel(Generic[Message]):
+    """One camera's way through the node: a waiting slot for one frame, and what to do with it.
+
+    decode: message → picture, raises ImageError. admit: None to go on, or the name of the FrameCounts field that a
+    refused frame is counted under. deliver: hands the result out. report: takes an error about one frame.
+    """
+
+    name: str
+    decode: Callable[[Message], Image]
+    admit: Callable[[Received[Message]], str | None]
+    deliver: Callable[[Processed[Message], FrameCounts], None]
+    report: Callable[[PerceptionError], None]
+    counts: FrameCounts = field(default_factory=FrameCounts)
+    waiting: Received[Message] | None = None
+
+
+class LivePipeline(Generic[Message]):
+    """Owns the inference thread and the detector between start() and stop()."""
+
+    def __init__(self, channels: Sequence[Channel[Message]], detector: Detector) -> None:
+        self._channels = list(channels)
+        self._detector = detector
+        self._running = False
+        self._enabled = True
+        self._next = 0
+        self._wake = threading.Condition()
+        # Held while a frame is inside the detector, so that a new one is put in between two frames.
+        self._in_detector = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def detector(self) -> Detector:
+        """The one that the next frame will use."""
+        return self._detector
+
+    @property
+    def enabled(self) -> bool:
+        """False while inference is paused."""
+        return self._enabled
+
+    def start(self) -> None:
+        """Starts the inference thread with all counts at zero; a second call does nothing."""
+        if self._thread is not None:
+            return
+        for channel in self._channels:
+            channel.counts = FrameCounts()
+            channel.waiting = None
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after the frame it is at; a second call does nothing."""
+        with self._wake:
+            self._running = False
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Pauses (frames are received and put aside as paused) or resumes."""
+        with self._wake:
+            self._enabled = enabled
+            if not enabled:
+                for channel in self._channels:
+                    if channel.waiting is not None:
+                        channel.waiting = None
+                        channel.counts.paused += 1
+
+    def offer(self, channel: Channel[Message], message: Message) -> None:
+        """Takes the newest frame of a camera; one that still waits is counted as superseded. Never blocks."""
+        frame = Received(message, time.monotonic_ns())
+        with self._wake:
+            channel.counts.received += 1
+            if not (self._running and self._enabled):
+                channel.counts.paused += 1
+                return
+            if channel.waiting is not None:
+                channel.counts.superseded += 1
+            channel.waiting = frame
+            self._wake.notify()
+
+    def replace_detector(self, detector: Detector) -> Detector:
+        """Puts another detector in between two frames and returns the old one, which the caller closes."""
+        with self._in_detector:
+            old, self._detector = self._detector, detector
+        return old
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            self._process(*taken)
+
+    def _take(self) -> tuple[Channel[Message], Received[Message]] | None:
+        """The waiting frame of the camera whose turn it is; None when the thread is to end."""
+        with self._wake:
+            while self._running:
+                for step in range(len(self._channels)):
+                    index = (self._next + step) % len(self._channels)
+                    channel = self._channels[index]
+                    if channel.waiting is not None:
+                        frame, channel.waiting = channel.waiting, None
+                        self._next = index + 1
+                        return channel, frame
+                self._wake.wait()
+        return None
+
+    def _process(self, channel: Channel[Message], frame: Received[Message]) -> None:
+        taken_ns = time.monotonic_ns()
+        refused = channel.admit(frame)
+        if refused is not None:
+            setattr(channel.counts, refused, getattr(channel.counts, refused) + 1)
+            return
+        try:
+            start_ns = time.monotonic_ns()
+            image = channel.decode(frame.message)
+            decode_ns = time.monotonic_ns() - start_ns
+            with self._in_detector:
+                model = self._detector.model
+                result = self._detector.detect(image)
+        except ImageError as error:
+            channel.counts.malformed += 1
+            channel.report(error)
+            return
+        except PerceptionError as error:
+            channel.counts.failed += 1
+            channel.report(error)
+            return
+        channel.counts.processed += 1
+        queue_wait_ns = taken_ns - frame.received_ns
+        processed = Processed(frame.message, image, model, result, frame.received_ns, queue_wait_ns, decode_ns)
+        channel.deliver(processed, channel.counts)

@@ -1,0 +1,118 @@
+"""YAML that remembers where each value stood, so that every complaint can name the line and the key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from trt_perception.errors import ModelFileError
+
+Value = TypeVar("Value")
+_MAX_BYTES = 1 << 20
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
+
+
+def read_yaml(path: Path) -> Section:
+    """Reads a YAML file whose top level is a mapping.
+
+    Aliases are refused: a model file needs none, and nested ones grow without bound. Raises ModelFileError.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelFileError(
+                f"{path} is larger than {_MAX_BYTES} bytes; a model file holds a few kilobytes of YAML"
+            )
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror}); give the path of a model file") from error
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{path} is not UTF-8 text; a model file is YAML") from error
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ModelFileError(f"{path} uses a YAML alias (*name); write the value out")
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ModelFileError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ModelFileError(f"{path} does not hold a mapping of keys to values; see config/models/digits.yaml")
+    return Section(path, "", root)
+
+
+@dataclass
+class Section:
+    """One mapping of the file: take every key that is known, then finish(), which refuses the others."""
+
+    path: Path
+    prefix: str
+    node: yaml.MappingNode
+    _entries: dict[str, yaml.Node] = field(init=False)
+    _taken: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._entries = {}
+        for key, value in self.node.value:
+            name = str(key.value)
+            if name in self._entries:
+                raise self._error(key, name, "stands twice; keep one of them")
+            self._entries[name] = value
+
+    def take(self, key: str, kind: type[Value], default: Value | None = None) -> Value:
+        """The value of `key`, checked to be of `kind`; without a default the key must be there."""
+        node = self._take_node(key)
+        if node is None:
+            if default is None:
+                raise self._error(self.node, key, f"is missing; give {_WORDS[kind]}")
+            return default
+        value = _construct(node)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise self._error(node, key, f"is {value!r}; expected {_WORDS[kind]}")
+        return value
+
+    def take_section(self, key: str) -> Section | None:
+        """The mapping under `key`, None when the key is absent."""
+        node = self._take_node(key)
+        if node is None:
+            return None
+        if not isinstance(node, yaml.MappingNode):
+            raise self._error(node, key, f"is {_construct(node)!r}; expected a mapping of keys to values")
+        return Section(self.path, f"{self.prefix}{key}.", node)
+
+    def is_mapping(self, key: str) -> bool:
+        """True when `key` is there and holds a mapping."""
+        return isinstance(self._entries.get(key), yaml.MappingNode)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def finish(self) -> None:
+        """Raises ModelFileError for a key that nobody took: it is most likely misspelt."""
+        for key, node in self._entries.items():
+            if key not in self._taken:
+                raise self._error(node, key, f"is not known here; known keys are {', '.join(sorted(self._taken))}")
+
+    def invalid(self, key: str, problem: str) -> ModelFileError:
+        """An error about the value of `key`, with its line."""
+        return self._error(self._entries.get(key, self.node), key, problem)
+
+    def _take_node(self, key: str) -> yaml.Node | None:
+        self._taken.add(key)
+        return self._entries.get(key)
+
+    def _error(self, node: yaml.Node, key: str, problem: str) -> ModelFileError:
+        return ModelFileError(f"{self.path}, line {node.start_mark.line + 1}: {self.prefix}{key} {problem}")
+
+
+def _construct(node: yaml.Node) -> Any:
+    """Plain Python values of a node, as YAML's safe schema reads them."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ModelFileError(f"line {node.start_mark.line + 1}: {' '.join(str(error).split())}") from error
+    finally:
+        loader.dispose()

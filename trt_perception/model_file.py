@@ -1,0 +1,212 @@
+"""The model file: everything a model needs to be run, and nothing about ROS."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from trt_perception.errors import ModelFileError
+from trt_perception.located_yaml import Section, read_yaml
+from trt_perception.types import Thresholds
+
+Resize: TypeAlias = Literal["letterbox", "stretch", "crop"]
+NetworkColor: TypeAlias = Literal["rgb", "bgr", "gray"]
+
+RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "stretch", "crop")
+NETWORK_COLORS: tuple[NetworkColor, ...] = ("rgb", "bgr", "gray")
+ARTIFACT_KINDS = ("onnx", "torchscript", "engine")
+MAX_SIDE_PX = 16384
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network expects of its input tensor, NCHW.
+
+    width, height: pixels. value = (pixel * scale - mean) / std for each channel, pixel in 0..255.
+    resize: `letterbox` keeps the aspect ratio and fills the border with pad_value, `stretch` does not keep it,
+    `crop` scales the short side to short_side pixels and cuts the centre out (as ImageNet models are evaluated).
+    """
+
+    width: int
+    height: int
+    color_order: NetworkColor = "rgb"
+    resize: Resize = "letterbox"
+    pad_value: int = 114
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    short_side: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input tensor."""
+        return 1 if self.color_order == "gray" else 3
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that one kind of backend loads, with the hash it must have (None: not checked)."""
+
+    path: Path
+    sha256: str | None = None
+
+    def verify(self) -> None:
+        """Raises ModelFileError when the file is absent or its content is not what sha256 says."""
+        if not self.path.is_file():
+            raise ModelFileError(f"the model's file {self.path} does not exist; correct its path in the model file")
+        if self.sha256 is None:
+            return
+        found = file_sha256(self.path)
+        if found != self.sha256:
+            raise ModelFileError(
+                f"{self.path} has sha256 {found}, the model file says {self.sha256}; "
+                "the file was changed or damaged: fetch it again, or correct the model file if the change is wanted"
+            )
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as its YAML file describes it; see `load_model_file` for the keys."""
+
+    name: str
+    task: str
+    artifacts: Mapping[str, Artifact]
+    input: InputSpec
+    head: str
+    labels: tuple[str, ...]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    path: Path | None = None
+
+    def artifact(self, kind: str) -> Artifact:
+        """The artifact of that kind; raises ModelFileError when the model has none."""
+        try:
+            return self.artifacts[kind]
+        except KeyError:
+            raise ModelFileError(
+                f"model {self.name!r} has no {kind} artifact (it has: {', '.join(self.artifacts) or 'none'}); "
+                f"add artifacts.{kind}.path to {self.path or 'its model file'} or choose another backend"
+            ) from None
+
+    def label(self, class_id: int) -> str:
+        """The name of a class, or its number where the model names fewer classes."""
+        return self.labels[class_id] if 0 <= class_id < len(self.labels) else str(class_id)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_model_file(path: Path) -> ModelFile:
+    """Reads and validates a model file; raises ModelFileError with the line and the key.
+
+    Keys: name, task (default detect), artifacts (onnx / torchscript / engine, each a path relative to the file or
+    {path, sha256}), input (width, height, color_order, resize, pad_value, scale, mean, std, short_side), head,
+    labels (list of names), thresholds (score, iou, max_detections).
+    """
+    root = read_yaml(path)
+    name = root.take("name", str, path.stem)
+    task = root.take("task", str, "detect")
+    artifacts = _artifacts(root)
+    input_section = root.take_section("input")
+    if input_section is None:
+        raise root.invalid("input", "is missing; give at least input.width and input.height")
+    input_spec = _input(input_section)
+    head = root.take("head", str)
+    labels = tuple(str(label) for label in root.take("labels", list, []))
+    thresholds = _thresholds(root.take_section("thresholds"))
+    root.finish()
+    return ModelFile(name, task, artifacts, input_spec, head, labels, thresholds, path)
+
+
+def _artifacts(root: Section) -> dict[str, Artifact]:
+    section = root.take_section("artifacts")
+    if section is None:
+        raise root.invalid("artifacts", f"is missing; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
+    artifacts: dict[str, Artifact] = {}
+    for kind in ARTIFACT_KINDS:
+        if kind not in section:
+            continue
+        entry = section.take_section(kind) if section.is_mapping(kind) else None
+        if entry is None:
+            artifacts[kind] = Artifact(root.path.parent / section.take(kind, str))
+            continue
+        sha256 = entry.take("sha256", str, "").lower() or None
+        if sha256 is not None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+            raise entry.invalid("sha256", f"is {sha256!r}; expected 64 hexadecimal digits")
+        artifacts[kind] = Artifact(root.path.parent / entry.take("path", str), sha256)
+        entry.finish()
+    section.finish()
+    if not artifacts:
+        raise root.invalid("artifacts", f"is empty; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
+    return artifacts
+
+
+def _input(section: Section) -> InputSpec:
+    width, height = (_side(section, key) for key in ("width", "height"))
+    color_order = cast(NetworkColor, _choice(section, "color_order", "rgb", NETWORK_COLORS))
+    resize = cast(Resize, _choice(section, "resize", "letterbox", RESIZE_MODES))
+    pad_value = section.take("pad_value", int, 114)
+    if not 0 <= pad_value <= 255:
+        raise section.invalid("pad_value", f"is {pad_value}; expected 0 to 255")
+    channels = 1 if color_order == "gray" else 3
+    mean = _per_channel(section, "mean", 0.0, channels)
+    std = _per_channel(section, "std", 1.0, channels)
+    if any(value <= 0 for value in std):
+        raise section.invalid("std", f"is {list(std)}; expected numbers above 0")
+    short_side = section.take("short_side", int, min(width, height))
+    if resize == "crop" and short_side < max(width, height):
+        raise section.invalid("short_side", f"is {short_side}; a {width}x{height} crop needs {max(width, height)}")
+    spec = InputSpec(
+        width, height, color_order, resize, pad_value, section.take("scale", float, 1 / 255), mean, std, short_side
+    )
+    section.finish()
+    return spec
+
+
+def _side(section: Section, key: str) -> int:
+    value = section.take(key, int)
+    if not 1 <= value <= MAX_SIDE_PX:
+        raise section.invalid(key, f"is {value}; expected 1 to {MAX_SIDE_PX} pixels")
+    return value
+
+
+def _choice(section: Section, key: str, default: str, choices: tuple[str, ...]) -> str:
+    value = section.take(key, str, default)
+    if value not in choices:
+        raise section.invalid(key, f"is {value!r}; expected one of {', '.join(choices)}")
+    return value
+
+
+def _per_channel(section: Section, key: str, default: float, channels: int) -> tuple[float, ...]:
+    values = section.take(key, list, [default] * channels)
+    if len(values) != channels or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        raise section.invalid(key, f"is {values!r}; expected a list of {channels} numbers, one a channel")
+    return tuple(float(v) for v in values)
+
+
+def _thresholds(section: Section | None) -> Thresholds:
+    default = Thresholds()
+    if section is None:
+        return default
+    score = _fraction(section, "score", default.score)
+    iou = _fraction(section, "iou", default.iou)
+    maximum = section.take("max_detections", int, default.max_detections)
+    if maximum < 1:
+        raise section.invalid("max_detections", f"is {maximum}; expected at least 1")
+    section.finish()
+    return Thresholds(score, iou, maximum)
+
+
+def _fraction(section: Section, key: str, default: float) -> float:
+    value = section.take(key, float, default)
+    if not 0.0 <= value <= 1.0:
+        raise section.invalid(key, f"is {value}; expected a number from 0 to 1")
+    return value

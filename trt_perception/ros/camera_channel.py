@@ -1,0 +1,157 @@
+"""One camera of the detector: its topics, and the way of each frame from message to message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pal_statistics_msgs.msg import Statistics
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_policy_name_from_kind
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+from vision_msgs.msg import Detection2DArray
+
+from trt_perception.annotate import annotate
+from trt_perception.errors import PerceptionError
+from trt_perception.latency import latency_values
+from trt_perception.live import Channel, FrameCounts, Processed, Received
+from trt_perception.model_file import ModelFile
+from trt_perception.ros import qos
+from trt_perception.ros.messages import (
+    ClassTexts,
+    detections_to_message,
+    image_from_compressed,
+    image_from_message,
+    image_to_message,
+    stamp_ns,
+    statistics_message,
+)
+from trt_perception.statistics import SampleWindow
+
+CameraMessage: TypeAlias = Any  # sensor_msgs Image or CompressedImage, as image_transport says
+
+# Enough for the p99 to mean something, and half a minute at 30 Hz.
+_WINDOW_FRAMES = 1000
+
+
+@dataclass
+class LinkState:
+    """What the middleware told of the subscription since activation."""
+
+    lost: int = 0
+    incompatible_policy: str | None = None
+
+
+class CameraChannel:
+    """Owns one camera's publishers (from configure on) and its subscription (while active)."""
+
+    def __init__(self, node: LifecycleNode, prefix: str, transport: str) -> None:
+        self._node = node
+        self._prefix = prefix
+        # The remapping of `image` holds for the compressed topic too.
+        resolved = node.resolve_topic_name(f"{prefix}image")
+        self.topic = resolved if transport == "raw" else f"{resolved}/compressed"
+        self.message_type = ImageMessage if transport == "raw" else CompressedImage
+        decode = image_from_message if transport == "raw" else image_from_compressed
+        self.pipeline_channel: Channel[CameraMessage] = Channel(
+            prefix.rstrip("/") or "image", decode, self._admit, self._deliver, self._report
+        )
+        self.link = LinkState()
+        self.windows: dict[str, SampleWindow] = {}
+        self.last_error: str | None = None
+        self.max_image_age_ms = 0.0
+        self.class_id_format = "name"
+        self._texts: tuple[ModelFile, str, ClassTexts] | None = None
+        self._subscription: Any = None
+
+    @property
+    def counts(self) -> FrameCounts:
+        """What became of this camera's frames since activation."""
+        return self.pipeline_channel.counts
+
+    def create_publishers(self) -> None:
+        """detections, inference_latency and annotated_image: silent until the node is active."""
+        create = self._node.create_lifecycle_publisher
+        options = {"qos_overriding_options": qos.overridable()}
+        self._detections = create(Detection2DArray, f"{self._prefix}detections", qos.RESULTS, **options)
+        self._latency = create(Statistics, f"{self._prefix}inference_latency", qos.RESULTS, **options)
+        self._annotated = create(ImageMessage, f"{self._prefix}annotated_image", qos.IMAGE_PUBLISHER, **options)
+
+    def destroy_publishers(self) -> None:
+        """Undoes create_publishers."""
+        for publisher in (self._detections, self._latency, self._annotated):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> None:
+        """Starts to receive; every figure of this camera starts again."""
+        self.link = LinkState()
+        self.windows = {}
+        self.last_error = None
+        self._subscription = self._node.create_subscription(
+            self.message_type,
+            self.topic,
+            lambda message: offer(self.pipeline_channel, message),
+            qos.IMAGE_SUBSCRIPTION,
+            # A group of its own: images come in while a service call or a model switch takes its time.
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=self._on_lost, incompatible_qos=self._on_incompatible
+            ),
+            qos_overriding_options=qos.overridable(),
+        )
+
+    def unsubscribe(self) -> None:
+        """Stops receiving; a second call does nothing."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _on_lost(self, event: QoSMessageLostInfo) -> None:
+        self.link.lost += event.total_count_change
+
+    def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self.link.incompatible_policy = policy
+        self._node.get_logger().warning(f"a publisher on {self.topic} offers an incompatible {policy}")
+
+    def _admit(self, frame: Received[CameraMessage]) -> str | None:
+        if self.max_image_age_ms <= 0:
+            return None
+        stamp = stamp_ns(frame.message.header.stamp)
+        age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
+        return "stale" if stamp > 0 and age_ms > self.max_image_age_ms else None
+
+    def _deliver(self, frame: Processed[CameraMessage], counts: FrameCounts) -> None:
+        header = frame.message.header
+        start_ns = time.monotonic_ns()
+        detections = frame.result.detections
+        self._detections.publish(detections_to_message(detections, header, self._class_texts(frame.model)))
+        published_ns = time.monotonic_ns()
+        values = latency_values(
+            frame,
+            counts,
+            publish_ns=published_ns - start_ns,
+            published_ns=published_ns,
+            stamp_ns=stamp_ns(header.stamp),
+            clock_offset_ns=self._node.get_clock().now().nanoseconds - time.monotonic_ns(),
+        )
+        self._latency.publish(statistics_message(header, values))
+        for name, value in values.items():
+            self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
+        if self._annotated.get_subscription_count() > 0:
+            drawn = annotate(frame.image, detections, frame.model)
+            self._annotated.publish(image_to_message(drawn, "bgr8", header))
+
+    def _class_texts(self, model: ModelFile) -> ClassTexts:
+        if self._texts is None or self._texts[:2] != (model, self.class_id_format):
+            self._texts = (model, self.class_id_format, ClassTexts(model, self.class_id_format))
+        return self._texts[2]
+
+    def _report(self, error: PerceptionError) -> None:
+        self.last_error = str(error)
+        self._node.get_logger().error(f"{self.topic}: {error}", throttle_duration_sec=5.0)

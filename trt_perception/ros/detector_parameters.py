@@ -1,0 +1,64 @@
+"""The detector's parameters, one line each; config/detector.yaml shows them to users."""
+
+from __future__ import annotations
+
+from trt_perception.models import DEMO_MODEL
+from trt_perception.ros.parameters import ParameterSpec
+from trt_perception.types import Thresholds
+
+CLASS_ID_FORMATS = ("name", "index")
+IMAGE_TRANSPORTS = ("raw", "compressed")
+
+
+def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
+    """The table; thresholds are those of the model file, which hold until the user sets others."""
+    return [
+        ParameterSpec("model", DEMO_MODEL, "model file (.yaml), bare artifact, or the name of a shipped model"),
+        ParameterSpec(
+            "backends",
+            ("onnxruntime",),
+            "NAME[:DEVICE][:PRECISION], the first is wanted, the others run only with allow_fallback",
+        ),
+        ParameterSpec(
+            "allow_fallback", False, "another device, or the next of `backends`, may run instead; it is announced"
+        ),
+        ParameterSpec(
+            "score_threshold", thresholds.score, "candidates above it count, 0-1; default: the model file's", 0, 1
+        ),
+        ParameterSpec(
+            "iou_threshold",
+            thresholds.iou,
+            "overlap above which the weaker of two boxes of a class goes, 0-1; default: the model file's",
+            0,
+            1,
+        ),
+        ParameterSpec("max_detections", thresholds.max_detections, "boxes per image at most, best first", 1, 100_000),
+        ParameterSpec(
+            "class_id_format",
+            "name",
+            "what class_id holds: the class's name or its index",
+            choices=CLASS_ID_FORMATS,
+        ),
+        ParameterSpec(
+            "image_transport",
+            "raw",
+            "raw: sensor_msgs/Image on `image`; compressed: sensor_msgs/CompressedImage on `image`/compressed",
+            choices=IMAGE_TRANSPORTS,
+            read_only=True,
+        ),
+        ParameterSpec(
+            "max_image_age_ms", 0.0, "images older than this when their turn comes are dropped; 0: off", 0, 1e9
+        ),
+        ParameterSpec(
+            "camera_names",
+            (),
+            "one `<name>/image` subscription each, outputs likewise; empty: one camera on `image`",
+            read_only=True,
+        ),
+        ParameterSpec(
+            "autostart", True, "configure and activate at start; false under a lifecycle manager", read_only=True
+        ),
+        ParameterSpec(
+            "diagnostics_period_s", 1.0, "time between two /diagnostics messages", 0.01, 3600, read_only=True
+        ),
+    ]

@@ -1,0 +1,71 @@
+"""Starts nodes as processes of their own where no `launch` package is installed, and ends them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from trt_perception.errors import PerceptionError
+
+_END_TIMEOUT_S = 5.0
+_LOG_LINES = 8
+
+
+@dataclass(frozen=True)
+class NodeCommand:
+    """A node to start: the module that runs it, and its ROS arguments without --ros-args."""
+
+    module: str
+    ros_arguments: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class NodeProcess:
+    """A started node and where its output goes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def require_alive(self) -> None:
+        """Raises PerceptionError with the last lines of its log when it has ended."""
+        code = self.process.poll()
+        if code is not None:
+            self.log.seek(0)
+            lines = self.log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+            raise PerceptionError(f"{self.name} ended with exit code {code}: " + " | ".join(lines))
+
+
+@contextmanager
+def node_processes(commands: Sequence[NodeCommand], environment: Mapping[str, str]) -> Iterator[list[NodeProcess]]:
+    """Runs the nodes for the length of the `with` block; ends them by SIGINT, after 5 s by force."""
+    with ExitStack() as stack:
+        started: list[NodeProcess] = []
+        for command in commands:
+            log = stack.enter_context(tempfile.TemporaryFile())
+            words = [sys.executable, "-m", command.module]
+            if command.ros_arguments:
+                words += ["--ros-args", *command.ros_arguments]
+            process = subprocess.Popen(
+                words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+            node = NodeProcess(command.module.rpartition(".")[2], process, log)
+            stack.callback(_end, process)
+            started.append(node)
+        yield started
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,28 @@
+"""Quality of service of every topic, in one place."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+
+def _profile(
+    depth: int,
+    reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
+    durability: DurabilityPolicy = DurabilityPolicy.VOLATILE,
+) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
+
+
+# Best effort takes images from reliable and from best-effort cameras; depth 1, because only the newest one counts.
+IMAGE_SUBSCRIPTION = _profile(1, ReliabilityPolicy.BEST_EFFORT)
+# Reliable serves best-effort readers too, and RViz, which asks for reliable.
+IMAGE_PUBLISHER = _profile(1)
+RESULTS = _profile(10)
+MONITOR_SUBSCRIPTION = _profile(100)
+LATCHED = _profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def overridable() -> QoSOverridingOptions:
+    """Lets `qos_overrides.<topic>.<publisher|subscription>.<policy>` parameters change a profile."""
+    return QoSOverridingOptions.with_default_policies()
