@@ -70,11 +70,8 @@ def declare_parameters(node: Node, specs: Iterable[ParameterSpec]) -> None:
     rclpy's own exception, which names the parameter.
     """
     for spec in specs:
-        default: Any = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        if default == []:
-            # rclpy takes an empty list for an array of bytes: give the type, and the empty list as an override.
-            default = Parameter.Type.STRING_ARRAY
-            node._parameter_overrides.setdefault(spec.name, Parameter(spec.name, default, []))
+        # rclpy takes an empty list for an array of bytes; one empty text stands for it.
+        default = (list(spec.default) or [""]) if isinstance(spec.default, tuple) else spec.default
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
         problem = spec.problem_with(value)
         if problem is not None:
