@@ -135,11 +135,7 @@ class Graph:
 
     def start(self, node: str, *ros_arguments: str) -> NodeUnderTest:
         """Runs trt_perception.ros.<node> until the graph ends."""
-<<<<<<< HEAD
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-=======
-        log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
->>>>>>> setup
         words = [sys.executable, "-m", f"trt_perception.ros.{node}", "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
         self._stack.callback(_kill, process)
