@@ -8,7 +8,8 @@ SHELL := /bin/bash
 PYTEST_ARGUMENTS ?=
 # Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
 IN_VENV := .venv/bin/python -m tools.setup.environment
-CHECKED := trt_perception test tools setup.py
+# Launch files are left out of the type check: their folder bears the name of ROS's launch.
+TYPED := trt_perception test tools setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test lint format lock clean
@@ -26,14 +27,14 @@ demo: setup  ## detect objects in a moving scene, through real ROS 2 nodes, with
 	@$(IN_VENV) .venv/bin/trt-perception demo $(DEMO_ARGUMENTS)
 
 test: setup-test  ## linter, type checker and all tests
-	@$(IN_VENV) .venv/bin/python -m tools.checks $(CHECKED) -- $(PYTEST_ARGUMENTS)
+	@$(IN_VENV) .venv/bin/python -m tools.checks $(TYPED) -- $(PYTEST_ARGUMENTS)
 
 lint: setup-test  ## linter and type checker only
-	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(CHECKED)
+	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(TYPED)
 
 format: setup-test  ## bring the source into the project's format
-	@.venv/bin/ruff format $(CHECKED)
-	@.venv/bin/ruff check --fix $(CHECKED)
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
 
 lock:  ## choose new versions for requirements/*.txt from requirements/*.in
 	@$(PYTHON) -m tools.setup.lock

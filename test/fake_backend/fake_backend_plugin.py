@@ -22,7 +22,7 @@ SIDE_PX = 320
 @dataclass(frozen=True)
 class FakeSettings:
     """busy_ms: how long each inference takes. fail_from: inferences from this one on fail (0: never).
-    refuse_to_open: open() fails. output: finite, nan, or shape for a shape that no head expects.
+    refuse_to_open: open() fails. output: finite, not_a_number, or shape for a shape that no head expects.
     """
 
     busy_ms: float = 0.0
@@ -71,7 +71,7 @@ class FakeBackend(Backend):
         output = np.zeros((1, 4 + CLASSES, 1), np.float32)
         output[0, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
         output[0, 4 + 7, 0] = 0.9
-        if self.settings.output == "nan":
+        if self.settings.output == "not_a_number":
             output[:] = np.nan
         if self.settings.output == "shape":
             output = output[0]

@@ -45,7 +45,8 @@ _serial = itertools.count()
 class Mailbox:
     """Messages of one topic, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
         self.messages: list[Any] = []
         self._came = threading.Condition()
 
@@ -134,14 +135,14 @@ class Graph:
 
     def start(self, node: str, *ros_arguments: str) -> NodeUnderTest:
         """Runs trt_perception.ros.<node> until the graph ends."""
-        log = self._stack.enter_context(tempfile.TemporaryFile())
+        log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         words = [sys.executable, "-m", f"trt_perception.ros.{node}", "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
         self._stack.callback(_kill, process)
         return NodeUnderTest(process, log)
 
     def listen(self, kind: Any, topic: str, profile: QoSProfile = qos.MONITOR_SUBSCRIPTION) -> Mailbox:
-        mailbox = Mailbox()
+        mailbox = Mailbox(self.node.resolve_topic_name(topic))
         self.node.create_subscription(kind, topic, mailbox.put, profile)
         return mailbox
 

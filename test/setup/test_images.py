@@ -21,7 +21,7 @@ CAMERA = textwrap.dedent(
     count, rate_hz = int(sys.argv[1]), float(sys.argv[2])
     rclpy.init()
     node = rclpy.create_node("camera")
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    qos = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
     publisher = node.create_publisher(Image, "image", qos)
     image = Image(width=640, height=480, encoding="bgr8", step=3 * 640, data=array.array("B", bytes(3 * 640 * 480)))
     while publisher.get_subscription_count() == 0:
@@ -53,7 +53,7 @@ VIEWER = textwrap.dedent(
     def keep(image):
         received.append((image.header.frame_id, len(image.data)))
 
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    qos = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
     node.create_subscription(Image, "image", keep, qos)
     deadline = time.monotonic() + 40
     quiet_since = time.monotonic()
@@ -71,6 +71,7 @@ VIEWER = textwrap.dedent(
 )
 
 
+# One second of images may wait, so that a busy machine that lets the viewer sleep does not count as loss on the way.
 @pytest.mark.slow
 def test_no_best_effort_image_gets_lost_between_processes() -> None:
     variables = private_domain()

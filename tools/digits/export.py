@@ -97,7 +97,7 @@ def export_onnx(network: ExportedNet, path: Path) -> None:
 
 def export_torchscript(network: ExportedNet, path: Path) -> None:
     """Writes the TorchScript file, with the metadata as JSON in its extra file config.txt."""
-    traced = torch.jit.trace(network, torch.zeros(1, 3, SIDE_PX, SIDE_PX))
+    traced = torch.jit.trace(network, torch.zeros(1, 3, SIDE_PX, SIDE_PX))  # type: ignore[no-untyped-call]
     typed = {**metadata(), "stride": MAX_STRIDE_PX, "batch": 1, "imgsz": [SIDE_PX, SIDE_PX]}
     typed["names"] = {str(class_id): str(class_id) for class_id in range(CLASS_COUNT)}
     torch.jit.save(traced, str(path), _extra_files={"config.txt": json.dumps(typed)})

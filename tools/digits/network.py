@@ -60,7 +60,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) to the same shape."""
-        return x + self.body(x)
+        refined: Tensor = x + self.body(x)
+        return refined
 
 
 class LevelHead(nn.Module):

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
 
 HELDOUT_DIGITS = 360
 """The last 360 of the 1797 samples are held out: a contiguous block, because the data is ordered by writer."""

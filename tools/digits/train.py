@@ -70,7 +70,8 @@ def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: in
             report_s = time.monotonic()
             print(f"{progress:6.1%} step {step}: scores {score_loss:.3f} boxes {box_loss:.3f}", flush=True)
     print(f"{step} steps, {step * batch_size} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
-    return average.to("cpu")
+    on_processor: DigitNet = average.to("cpu")
+    return on_processor
 
 
 def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:

@@ -130,7 +130,12 @@ def demo_steps(root: Path) -> tuple[Step, ...]:
         Step(
             "activation",
             "write the ROS variables into bin/activate",
-            ("tools/setup/activation.py", "tools/setup/environment.py", "requirements/ros.txt"),
+            (
+                "tools/setup/activation.py",
+                "tools/setup/environment.py",
+                "trt_perception/dds_environment.py",
+                "requirements/ros.txt",
+            ),
             _extend_activation,
             (fastdds_profile(shared_memory_bytes()),),
         ),

@@ -1,4 +1,4 @@
-"""`trt-perception demo`: a camera, the detector and the budget monitor as real ROS 2 nodes, watched for some seconds."""
+"""`trt-perception demo`: a camera, the detector and the budget monitor as real ROS 2 nodes, watched for seconds."""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ class CameraChannel:
         self.class_id_format = "name"
         self._texts: tuple[ModelFile, str, ClassTexts] | None = None
         self._subscription: Any = None
+        self._configured = False
 
     @property
     def counts(self) -> FrameCounts:
@@ -81,9 +82,16 @@ class CameraChannel:
         self._detections = create(Detection2DArray, f"{self._prefix}detections", qos.RESULTS, **options)
         self._latency = create(Statistics, f"{self._prefix}inference_latency", qos.RESULTS, **options)
         self._annotated = create(ImageMessage, f"{self._prefix}annotated_image", qos.IMAGE_PUBLISHER, **options)
+        self._configured = True
+
+    def subscribers(self) -> dict[str, int]:
+        """How many subscribers the results have, by topic; empty before configure."""
+        publishers = (self._detections, self._latency) if self._configured else ()
+        return {publisher.topic_name: publisher.get_subscription_count() for publisher in publishers}
 
     def destroy_publishers(self) -> None:
         """Undoes create_publishers."""
+        self._configured = False
         for publisher in (self._detections, self._latency, self._annotated):
             self._node.destroy_lifecycle_publisher(publisher)
 

@@ -39,6 +39,11 @@ class InputDiagnostics:
         self._node = node
         self._camera = camera
         self._readings: list[_Reading] = []
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Call it when the node becomes active: every count starts at zero then."""
+        self._readings = [_Reading(time.monotonic_ns(), 0, 0, 0, 0, 0)]
 
     def status(self, active: bool) -> Status:
         """The camera's status now; call it once a period."""
@@ -48,8 +53,6 @@ class InputDiagnostics:
         now = _Reading(
             time.monotonic_ns(), counts.received, counts.processed, camera.link.lost, counts.malformed, counts.failed
         )
-        if self._readings and now.received < self._readings[-1].received:
-            self._readings.clear()  # activated again: every count starts at zero
         self._readings.append(now)
         while len(self._readings) > 2 and now.at_ns - self._readings[1].at_ns >= _RATE_WINDOW_S * 1e9:
             self._readings.pop(0)
@@ -72,6 +75,7 @@ class InputDiagnostics:
             "malformed_count": counts.malformed,
             "failed_count": counts.failed,
             "lost_count": camera.link.lost,
+            **{f"subscribers of {topic}": count for topic, count in camera.subscribers().items()},
         }
         if not active:
             return Status(what, OK, "the node is not active, images are not received", values)

@@ -138,7 +138,8 @@ class DetectorNode(LifecycleNode):
         pipeline.set_enabled(self._enabled)
         pipeline.start()
         self._pipeline = pipeline
-        for camera in self._cameras:
+        for camera, diagnostics in zip(self._cameras, self._inputs, strict=True):
+            diagnostics.start_again()
             camera.subscribe(pipeline.offer)
         self._active = True
         topics = ", ".join(camera.topic for camera in self._cameras)

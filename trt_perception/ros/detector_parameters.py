@@ -52,7 +52,7 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
         ParameterSpec(
             "camera_names",
             (),
-            "one `<name>/image` subscription each, outputs likewise; empty: one camera on `image`",
+            "one `<name>/image` subscription each, outputs likewise; empty, or one empty name: one camera on `image`",
             read_only=True,
         ),
         ParameterSpec(

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from trt_perception.backends import backend_class, backend_table
+from trt_perception.errors import PerceptionError
 
 _TYPES = {
     bool: Parameter.Type.BOOL,
@@ -69,11 +70,12 @@ def declare_parameters(node: Node, specs: Iterable[ParameterSpec]) -> None:
     rclpy's own exception, which names the parameter.
     """
     for spec in specs:
-        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        if default == [] and spec.name not in node._parameter_overrides:
-            # rclpy takes an empty list for an array of bytes; an override says its type.
-            node._parameter_overrides[spec.name] = Parameter(spec.name, Parameter.Type.STRING_ARRAY, [])
-        node.declare_parameter(spec.name, default, spec.descriptor())
+        # rclpy takes an empty list for an array of bytes; one empty text stands for it.
+        default = (list(spec.default) or [""]) if isinstance(spec.default, tuple) else spec.default
+        value = node.declare_parameter(spec.name, default, spec.descriptor()).value
+        problem = spec.problem_with(value)
+        if problem is not None:
+            raise PerceptionError(f"parameter {problem}")
 
 
 def backend_setting_specs() -> list[ParameterSpec]:
