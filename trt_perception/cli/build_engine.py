@@ -18,7 +18,7 @@ from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import INT8_METHODS, BuildOptions, parse_layer_precisions
 from trt_perception.engine.progress import ProgressBar
 from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, parse_shapes
-from trt_perception.errors import PerceptionError
+from trt_perception.errors import ModelFileError, PerceptionError
 from trt_perception.model_file import ModelFile
 from trt_perception.models import load_model
 
@@ -108,9 +108,7 @@ def run(args: argparse.Namespace) -> int:
     """Builds and prints where the engine is; 0 done, 2 wrong arguments. Raises PerceptionError when it fails."""
     # Verbose is what TensorRT calls information; its lower levels hold thousands of lines a second.
     TENSORRT_LOG.setLevel(logging.INFO if args.verbose else logging.WARNING)
-    # An ONNX file alone says how its pictures are preprocessed only where they are needed at all.
-    needs_model = args.model is not None or args.calibImages is not None or args.precision is not None
-    model = load_model(args.model or args.onnx) if needs_model else None
+    model = _model(args)
     onnx = args.onnx or _onnx_of(model)
     try:
         options = _options(args, onnx)
@@ -125,6 +123,16 @@ def run(args: argparse.Namespace) -> int:
         result = build_engine(options, spec, progress=ProgressBar(), during_build=_interruptible)
     _print(result, as_json=args.json)
     return 0
+
+
+def _model(args: argparse.Namespace) -> ModelFile | None:
+    """The model with its preprocessing; None for an ONNX file that does not tell, where no pictures are needed."""
+    try:
+        return load_model(args.model or args.onnx)
+    except ModelFileError:
+        if args.model is not None or args.calibImages is not None or args.precision is not None:
+            raise
+        return None
 
 
 def _options(args: argparse.Namespace, onnx: Path) -> BuildOptions:

@@ -141,9 +141,7 @@ class NativeBuild:
             if -1 not in shape:
                 continue
             dynamic = True
-            spec = self._spec
-            fallback = (1, spec.channels, spec.height, spec.width) if spec is not None and len(shape) == 4 else None
-            chosen = profile_for(tensor.name, shape, self._options.shapes, fallback)
+            chosen = profile_for(tensor.name, shape, self._options.shapes, self._own_shape(shape))
             profile.set_shape(tensor.name, chosen.smallest, chosen.best, chosen.largest)
         unknown = sorted(set(self._options.key_shapes()) - names)
         if unknown:
@@ -154,6 +152,12 @@ class NativeBuild:
             config.add_optimization_profile(profile)
             if self._source.calibrate:
                 config.set_calibration_profile(profile)
+
+    def _own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape to build for where the user gave none: one picture of the model's size, None if that is unknown."""
+        if self._spec is not None and len(shape) == 4:
+            return 1, self._spec.channels, self._spec.height, self._spec.width
+        return (1, *shape[1:]) if -1 not in shape[1:] else None
 
     def _constrain_layers(self) -> None:
         wanted = dict(self._options.layer_precisions)
