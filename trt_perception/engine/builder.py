@@ -85,9 +85,7 @@ class NativeBuild:
         self._parser = self._library.OnnxParser(self._network, logger)
         if self._parser.parse(self._source.model, str(self._options.onnx)):
             return
-        network = self._new_network()
-        fresh = self._library.OnnxParser(network, logger)
-        reason = describe_failure(self._trt, self._parser, fresh, self._source.model)
+        reason = describe_failure(self._trt, self._parser, self._source.model)
         raise PerceptionError(f"{self._options.onnx} cannot be built: {reason}")
 
     def _configure(self) -> Any:

@@ -19,6 +19,16 @@ LOG = logging.getLogger(__name__)
 # Where INT8 pays: TensorRT runs these on its INT8 units; every further Q/DQ pair only costs a conversion.
 _QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
+# TensorRT 8 reads a convolution's weights only as floats with a Q/DQ pair behind them, fuses the pair in front of a
+# convolution rather than behind it, and adds biases in FP32.
+_FOR_TENSORRT = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": list(_QUANTIZED_OPERATORS),
+}
+
 
 def is_quantized(model: bytes) -> bool:
     """True for a model that has its INT8 ranges inside."""
@@ -62,7 +72,7 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
                 weight_type=quantization.QuantType.QInt8,
                 calibrate_method=quantization.CalibrationMethod.Entropy,
                 nodes_to_exclude=list(keep),
-                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+                extra_options=_FOR_TENSORRT,
             )
         except (ValueError, RuntimeError, TypeError) as error:
             raise PerceptionError(

@@ -26,10 +26,10 @@ class FakeError:
 
 
 class FakeParser:
-    """Knows some operators; `parts` are (node numbers, supported), as supports_model gives them."""
+    """Knows some operators."""
 
-    def __init__(self, known: set[str], parts: list[tuple[list[int], bool]], *errors: FakeError) -> None:
-        self._known, self._parts, self._errors = known, parts, errors
+    def __init__(self, known: set[str], *errors: FakeError) -> None:
+        self._known, self._errors = known, errors
         self.num_errors = len(errors)
 
     def get_error(self, index: int) -> FakeError:
@@ -37,22 +37,6 @@ class FakeParser:
 
     def supports_operator(self, name: str) -> bool:
         return name in self._known
-
-    def supports_model(self, model: bytes) -> tuple[bool, list[tuple[list[int], bool]]]:
-        return False, self._parts
-
-    def supports_model_v2(self, model: bytes) -> bool:
-        return False
-
-    @property
-    def num_subgraphs(self) -> int:
-        return len(self._parts)
-
-    def is_subgraph_supported(self, index: int) -> bool:
-        return self._parts[index][1]
-
-    def get_subgraph_nodes(self, index: int) -> list[int]:
-        return self._parts[index][0]
 
 
 def registry(*plugins: str) -> dict[str, Any]:
@@ -62,28 +46,28 @@ def registry(*plugins: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", [(8, 6, 0), (11, 4, 0)])
 def test_every_operator_that_is_missing_is_listed(version: tuple[int, ...]) -> None:
-    parser = FakeParser({"Relu"}, [], FakeError(0, "No importer registered for op: Conv"))
-    report = describe_failure(fake_tensorrt(version, **registry()), parser, parser, conv_model())
+    parser = FakeParser({"Relu"}, FakeError(0, "No importer registered for op: Conv"))
+    report = describe_failure(fake_tensorrt(version, **registry()), parser, conv_model())
     assert "first (Conv), second (Conv)" in report
     assert "relu (Relu)" not in report
-    assert "node 0: No importer registered for op: Conv" in report
+    assert "first (Conv): No importer registered for op: Conv" in report
     for remedy in ("opset", "onnxsim", "plugin"):
         assert remedy in report
 
 
-@pytest.mark.parametrize("version", [(8, 6, 0), (11, 4, 0)])
-def test_operators_used_in_a_way_that_is_not_supported_are_listed(version: tuple[int, ...]) -> None:
-    parser = FakeParser({"Relu", "Conv"}, [([0], True), ([1, 2], False)])
-    report = describe_failure(fake_tensorrt(version, **registry()), parser, parser, conv_model())
-    assert "in a way that it does not support: relu (Relu), second (Conv)" in report
+def test_every_error_of_the_parser_is_given_with_its_node() -> None:
+    errors = [FakeError(2, "bad kernel"), FakeError(2, "bad kernel"), FakeError(-1, "no output")]
+    parser = FakeParser({"Relu", "Conv"}, *errors)
+    report = describe_failure(fake_tensorrt(**registry()), parser, conv_model())
+    assert "the parser said: second (Conv): bad kernel; the model: no output. What helps: export" in report
     assert "does not have" not in report
 
 
 def test_plugins_count_as_supported_and_bodies_are_looked_into() -> None:
-    parser = FakeParser({"If", "Relu"}, [])
+    parser = FakeParser({"If", "Relu"})
     model = branching_model()
-    assert "other (my.domain.Odd)" in describe_failure(fake_tensorrt(**registry()), parser, parser, model)
-    with_plugin = describe_failure(fake_tensorrt(**registry("Odd")), parser, parser, model)
+    assert "other (my.domain.Odd)" in describe_failure(fake_tensorrt(**registry()), parser, model)
+    with_plugin = describe_failure(fake_tensorrt(**registry("Odd")), parser, model)
     assert "does not have" not in with_plugin
 
 
@@ -93,5 +77,5 @@ def test_a_long_list_is_cut_and_counted() -> None:
 
     nodes = [helper.make_node("Odd", ["x"], ["x"], name=f"n{index}") for index in range(45)]
     model = onnx.ModelProto(graph=onnx.GraphProto(node=nodes)).SerializeToString()
-    parser = FakeParser(set(), [])
-    assert "n39 (Odd) and 5 more" in describe_failure(fake_tensorrt(**registry()), parser, parser, model)
+    parser = FakeParser(set())
+    assert "n39 (Odd) and 5 more" in describe_failure(fake_tensorrt(**registry()), parser, model)

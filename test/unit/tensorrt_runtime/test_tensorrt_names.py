@@ -91,7 +91,6 @@ def test_the_version_table_is_right(version: str) -> None:
     assert has(version, "IBuilderConfig", "builder_optimization_level") == table.optimization_level
     assert has(version, "IBuilderConfig", "progress_monitor") == table.progress_monitor
     assert has(version, "DataType", "INT64") == table.int64
-    assert has(version, "OnnxParser", table.support_query)
     assert has(version, "IPluginRegistry", table.plugin_list)
     assert has(version, "ICudaEngine", table.device_memory)
 

@@ -39,9 +39,9 @@ FAULTS = (
     ),
     _fault(
         r"version tag does not match|expecting library version|not compatible with this version of TensorRT"
-        r"|current version: .*serialized|safeVersionRead|stdVersionRead",
+        r"|current version: .*serialized|safeVersionRead|stdVersionRead|old deserialization call|older TensorRT version",
         "the engine was built by another TensorRT version",
-        "build it again with the installed version, or build with --versionCompatible",
+        "build it again with the installed version; --versionCompatible reaches some newer versions, not all",
     ),
     _fault(
         r"lean runtime|version[- ]compatible|engine host code",
@@ -75,7 +75,7 @@ FAULTS = (
         "install the TensorRT, CUDA and cuDNN versions that belong together, and put their folder into LD_LIBRARY_PATH",
     ),
     _fault(
-        r"illegal memory access|launch failure|misaligned address|assert",
+        r"illegal memory access|launch failure|misaligned address|device-side assert",
         "a kernel failed; the CUDA context of this process cannot be used any more",
         "start the process again; if it comes back, build the engine again with --builderOptimizationLevel=2",
     ),

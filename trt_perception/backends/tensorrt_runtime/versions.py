@@ -25,11 +25,10 @@ class Dialect:
     typed_network_flags: the same for a strongly typed network. half_by, int8_by: how FP16 and INT8 are asked for.
     layer_precision_flag: builder flag that makes layers keep the precision set on them. optimization_level: there is
     builder_optimization_level. version_compatible, exclude_lean: builder flags. hardware_compatibility: level by
-    trtexec's word. progress_monitor: the builder reports and can be cancelled. support_query: the parser's method
-    that tells which nodes it can take. plugin_list: the plugin registry's attribute that holds its creators.
-    device_memory: attribute of an engine that says how much memory a context takes, bytes. int64: tensors of that
-    type exist (before, they become int32). probe_runtime: a runtime without a fitting driver crashes the process, so
-    it is tried in another one first.
+    trtexec's word. progress_monitor: the builder reports and can be cancelled. plugin_list: the plugin registry's
+    attribute that holds its creators. device_memory: attribute of an engine that says how much memory a context
+    takes, bytes. int64: tensors of that type exist (before, they become int32). probe_runtime: a runtime without a
+    fitting driver crashes the process, so it is tried in another one first.
     """
 
     since: tuple[int, int]
@@ -43,7 +42,6 @@ class Dialect:
     exclude_lean: str | None = None
     hardware_compatibility: tuple[tuple[str, str], ...] = ()
     progress_monitor: bool = False
-    support_query: Literal["supports_model", "supports_model_v2"] = "supports_model"
     plugin_list: Literal["plugin_creator_list", "all_creators"] = "plugin_creator_list"
     device_memory: str = "device_memory_size"
     int64: bool = False
@@ -77,7 +75,6 @@ _11 = replace(
     half_by="convert",
     int8_by="qdq",
     layer_precision_flag=None,
-    support_query="supports_model_v2",
     plugin_list="all_creators",
     device_memory="device_memory_size_v2",
 )
