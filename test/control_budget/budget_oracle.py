@@ -24,7 +24,9 @@ def length_ns(intervals: list[tuple[int, int]]) -> int:
 
 def nearest_rank(values: list[int], percent: int) -> int:
     """The smallest value that at least `percent` of the values do not exceed."""
-    return next(value for value in sorted(values) if 100 * sum(other <= value for other in values) >= percent * len(values))
+    return next(
+        value for value in sorted(values) if 100 * sum(other <= value for other in values) >= percent * len(values)
+    )
 
 
 @dataclass

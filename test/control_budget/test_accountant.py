@@ -109,7 +109,11 @@ def test_figures_over_periods_with_inference_and_over_all() -> None:
     assert figures.with_inference.mean_share == pytest.approx((9 * 0.25 + 1.0) / 10)
     assert figures.all_periods.mean_share == pytest.approx((9 * 0.25 + 1.0) / 100)
     assert (figures.with_inference.p50_share, figures.with_inference.p99_share) == (0.25, 1.0)
-    assert (figures.all_periods.p50_share, figures.all_periods.p95_share, figures.all_periods.p99_share) == (0, 0.25, 0.25)
+    assert (figures.all_periods.p50_share, figures.all_periods.p95_share, figures.all_periods.p99_share) == (
+        0,
+        0.25,
+        0.25,
+    )
     assert figures.all_periods.max_share == 1.0
     assert (figures.with_inference.last_share, figures.all_periods.last_share) == (0.25, 0.0)
     assert (figures.over_warn_count, figures.over_error_count) == (10, 1)
