@@ -19,7 +19,7 @@ from trt_perception.control_budget import (
 
 MS = 1_000_000
 S = 1000 * MS
-UNITS = ("_ms", "_percent", "_count", "_level")
+UNITS = ("_ms", "_s", "_percent", "_count", "_level")
 
 
 def two_detectors() -> UnitedBudget:
@@ -101,7 +101,7 @@ def test_what_is_not_known_is_absent() -> None:
     named = named_report(UnitedBudget(["a"], ControlPeriod(20 * MS)).report(0), None)
     assert named["verdict_level"] == 3.0
     assert named["periods_seen_count"] == 0.0
-    unknown = ("share", "headroom", "jitter", "latency")
+    unknown = ("_share_", "headroom", "jitter", "latency")
     assert [name for name in named if any(word in name for word in unknown)] == []
 
 

@@ -88,8 +88,8 @@ def share_figures(runs: Sequence[PeriodRun], idle_count: int, last_busy_ns: int,
         for busy_ns, count in by_share:
             seen += count
             if seen >= rank:
-                break
-        return busy_ns / period_ns
+                return busy_ns / period_ns
+        raise AssertionError("a rank is at most the number of periods")
 
     return ShareFigures(
         period_count=total,

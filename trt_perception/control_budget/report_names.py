@@ -77,6 +77,9 @@ def named_report(report: UnitedReport, learned: LearnedPeriod | None) -> dict[st
     `learned` adds what a learned period comes with: its jitter, and how many arrivals were looked at.
     """
     named = named_figures(report.total)
+    named["window_s"] = report.window_ns / 1e9
+    named["borderline_threshold_percent"] = 100.0 * report.thresholds.borderline_share
+    named["over_threshold_percent"] = 100.0 * report.thresholds.over_share
     if learned is not None:
         named["control_jitter_p99_ms"] = learned.jitter_p99_ns / 1e6
         named["control_arrivals_count"] = float(learned.arrival_count)

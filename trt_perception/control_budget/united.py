@@ -28,8 +28,13 @@ class BudgetReport:
 
 @dataclass(frozen=True)
 class UnitedReport:
-    """Reports by topic, and their total: busy time of several detectors at once counts once."""
+    """Reports by topic, and their total: busy time of several detectors at once counts once.
 
+    `thresholds` and `window_ns` are what they were computed with.
+    """
+
+    thresholds: BudgetThresholds
+    window_ns: int
     total: BudgetReport
     by_topic: Mapping[str, BudgetReport]
 
@@ -117,7 +122,8 @@ class UnitedBudget:
     def report(self, now_ns: int) -> UnitedReport:
         """The reports at `now_ns`; they take one step of the hysteresis, so ask at a steady rate."""
         by_topic = {topic: account.report(now_ns) for topic, account in self._by_topic.items()}
-        return UnitedReport(self._total.report(now_ns, detector_count=len(by_topic)), by_topic)
+        total = self._total.report(now_ns, detector_count=len(by_topic))
+        return UnitedReport(self._total.tracker.thresholds, self._total.accountant.window_ns, total, by_topic)
 
     def _accounts(self) -> list[_Account]:
         return [self._total, *self._by_topic.values()]

@@ -45,8 +45,8 @@ class BudgetThresholds:
     def __post_init__(self) -> None:
         if not 0.0 <= self.margin_share < self.borderline_share < self.over_share <= 1.0:
             raise ValueError(
-                f"thresholds are margin {self.margin_share}, borderline {self.borderline_share}, over {self.over_share}; "
-                "expected 0 <= margin < borderline < over <= 1"
+                f"thresholds are margin {self.margin_share}, borderline {self.borderline_share}, over "
+                f"{self.over_share}; expected 0 <= margin < borderline < over <= 1"
             )
         if self.hold_ns < 0:
             raise ValueError(f"hold is {self.hold_ns} ns; expected 0 or more")
