@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from budget_oracle import BudgetOracle, length_ns, longest_run, mean_share, nearest_rank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from test.control_budget.budget_oracle import BudgetOracle, length_ns, longest_run, mean_share, nearest_rank
 from trt_perception.control_budget import BudgetAccountant, BudgetThresholds, ControlPeriod, ShareFigures
 
 THRESHOLDS = BudgetThresholds()

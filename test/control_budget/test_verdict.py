@@ -50,8 +50,10 @@ def test_the_two_known_latencies_on_a_20_ms_period(inference_us: int, percent: s
 
 
 def test_the_sentence() -> None:
-    sentence = budget_sentence("inference uses", 0.3387, 0.41, 20 * MS, Verdict.BORDERLINE)
+    sentence = budget_sentence(1, 0.25, 0.41, 0.3387, 20 * MS, Verdict.BORDERLINE)
     assert sentence == "inference uses 33.9 % of the 20.0 ms control period (p99 41 %): borderline"
+    sentence = budget_sentence(2, 0.25, 0.41, 0.3387, 20 * MS, Verdict.BORDERLINE)
+    assert sentence == "2 detectors together use 25.0 % of the 20.0 ms control period (p99 41 %): borderline"
 
 
 @pytest.mark.parametrize(

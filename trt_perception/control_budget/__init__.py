@@ -10,20 +10,23 @@ from trt_perception.control_budget.control_period import ControlPeriod
 from trt_perception.control_budget.figures import BudgetFigures, LatencyFigures, ShareFigures
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.control_budget.inference_interval import inference_interval_ns
+from trt_perception.control_budget.monitor import BudgetMonitor, MonitorReport
 from trt_perception.control_budget.period_learner import LearnedPeriod, PeriodLearner
-from trt_perception.control_budget.report_names import named_report, topics_in
+from trt_perception.control_budget.report_names import named_report, named_sentence, topics_in
 from trt_perception.control_budget.united import BudgetReport, UnitedBudget, UnitedReport
 from trt_perception.control_budget.verdict import BudgetThresholds, Verdict, VerdictTracker, budget_sentence
 
 __all__ = [
     "BudgetAccountant",
     "BudgetFigures",
+    "BudgetMonitor",
     "BudgetReport",
     "BudgetThresholds",
     "ControlPeriod",
     "InferenceGovernor",
     "LatencyFigures",
     "LearnedPeriod",
+    "MonitorReport",
     "PeriodLearner",
     "ShareFigures",
     "UnitedBudget",
@@ -33,5 +36,6 @@ __all__ = [
     "budget_sentence",
     "inference_interval_ns",
     "named_report",
+    "named_sentence",
     "topics_in",
 ]

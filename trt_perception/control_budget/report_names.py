@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from trt_perception.control_budget.figures import BudgetFigures, LatencyFigures, ShareFigures
 from trt_perception.control_budget.period_learner import LearnedPeriod
 from trt_perception.control_budget.united import BudgetReport, UnitedReport
+from trt_perception.control_budget.verdict import Verdict, budget_sentence
 
 # Between the topic of one detector and the name of its figure.
 TOPIC_SEPARATOR = ":"
@@ -92,3 +93,19 @@ def named_report(report: UnitedReport, learned: LearnedPeriod | None) -> dict[st
 def topics_in(named: Mapping[str, float]) -> list[str]:
     """The latency topics of the detectors that the figures `named` speak of, in order."""
     return list(dict.fromkeys(name.rsplit(TOPIC_SEPARATOR, 1)[0] for name in named if TOPIC_SEPARATOR in name))
+
+
+def named_sentence(named: Mapping[str, float]) -> str:
+    """The sentence of the total, from the figures that went out; raises KeyError for one that has to be there."""
+    verdict = Verdict(int(named["verdict_level"]))
+    if verdict is Verdict.UNKNOWN:
+        return f"no inference within the last {named['window_s']:g} s"
+    ratio = named.get("latency_ratio_percent")
+    return budget_sentence(
+        len(topics_in(named)),
+        named["inference_share_mean_percent"] / 100.0,
+        named["inference_share_p99_percent"] / 100.0,
+        None if ratio is None else ratio / 100.0,
+        round(named["control_period_ms"] * 1e6),
+        verdict,
+    )

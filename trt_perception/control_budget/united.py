@@ -52,13 +52,11 @@ class _Account:
         verdict = self.tracker.update(None if shares is None else shares.p99_share, now_ns)
         if shares is None:
             return BudgetReport(figures, verdict, f"no inference within the last {self.accountant.window_ns / 1e9:g} s")
-        # Of one inference at a time the plain ratio is what a person expects; of several at once only the share of
-        # the periods says how much they take together.
-        ratio = figures.latency_ratio if detector_count == 1 else None
         sentence = budget_sentence(
-            "inference uses" if detector_count == 1 else f"{detector_count} detectors together use",
-            shares.mean_share if ratio is None else ratio,
+            detector_count,
+            shares.mean_share,
             shares.p99_share,
+            figures.latency_ratio,
             figures.period.period_ns,
             verdict,
         )
@@ -111,6 +109,8 @@ class UnitedBudget:
 
     def add(self, topic: str, start_ns: int, end_ns: int, now_ns: int) -> bool:
         """Takes an inference `[start_ns, end_ns)` reported on `topic` at `now_ns`; returns whether it was accepted."""
+        if topic not in self._by_topic:
+            raise KeyError(f"topic is {topic!r}; expected one of {', '.join(self._by_topic)}")
         accepted = self._by_topic[topic].accountant.add(start_ns, end_ns, now_ns)
         self._total.accountant.add(start_ns, end_ns, now_ns)
         return accepted

@@ -96,12 +96,23 @@ class VerdictTracker:
         return self._verdict
 
 
-def budget_sentence(subject: str, typical_share: float, p99_share: float, period_ns: int, verdict: Verdict) -> str:
+def budget_sentence(
+    detector_count: int,
+    mean_share: float,
+    p99_share: float,
+    latency_ratio: float | None,
+    period_ns: int,
+    verdict: Verdict,
+) -> str:
     """One plain sentence, e.g. "inference uses 33.9 % of the 20.0 ms control period (p99 41 %): borderline".
 
-    `subject` says who uses it with its verb ("inference uses"); the shares are 0-1.
+    The shares (0-1) are over the periods with inference. Of one detector the first number is the mean inference over
+    the period, `latency_ratio`, which is what a person expects; it says nothing of several at once, so of those it is
+    the mean share. It is the mean share, too, where the ratio is None.
     """
+    one = detector_count == 1
+    typical_share = mean_share if latency_ratio is None or not one else latency_ratio
     return (
-        f"{subject} {100 * typical_share:.1f} % of the {period_ns / 1e6:.1f} ms control period "
-        f"(p99 {100 * p99_share:.0f} %): {verdict.label}"
+        f"{'inference uses' if one else f'{detector_count} detectors together use'} {100 * typical_share:.1f} % of the "
+        f"{period_ns / 1e6:.1f} ms control period (p99 {100 * p99_share:.0f} %): {verdict.label}"
     )

@@ -1,0 +1,99 @@
+"""`trt-perception budget`: follows the control budget live in the terminal, and saves it as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trt_perception.control_budget.picture import write_budget_picture
+from trt_perception.control_budget.terminal import view_lines
+from trt_perception.errors import PerceptionError
+
+if TYPE_CHECKING:
+    from trt_perception.ros.follow_budget import BudgetFollower
+
+_REFRESH_S = 0.25
+_CLEAR = "\x1b[H\x1b[J"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds `budget` to the subcommands."""
+    parser = subparsers.add_parser(
+        "budget",
+        help="what share of each control period inference takes, live",
+        description="Follows control_budget, which budget_monitor_node publishes, until Ctrl-C or --duration.",
+    )
+    parser.add_argument("--topic", default="control_budget", help="topic of the monitor (default: %(default)s)")
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--wait", type=_seconds, default=10.0, metavar="S", help="for the monitor (default: %(default)s)"
+    )
+    parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture of the last window at the end")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each message instead of the view")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Follows the budget; returns the exit code: 1 where no monitor speaks or the picture cannot be made."""
+    try:
+        from trt_perception.ros.follow_budget import follow_budget
+    except ImportError as error:
+        print(f"following control_budget needs ROS 2: {error}; source its setup or use `make setup`", file=sys.stderr)
+        return 1
+    with follow_budget(args.topic) as (follower, listen):
+        try:
+            _follow(follower, listen, args)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        view = follower.view()
+        if view is None:
+            print(
+                f"nothing came on {follower.topic} within {args.wait:g} s; start budget_monitor_node, or name its "
+                "topic with --topic",
+                file=sys.stderr,
+            )
+            return 1
+        if args.save is not None:
+            try:
+                write_budget_picture(args.save, follower.shares(), follower.thresholds(), view.sentence)
+            except (PerceptionError, OSError) as error:
+                print(f"no picture: {error}", file=sys.stderr)
+                return 1
+            print(f"saved {args.save}", file=sys.stderr)
+    return 0
+
+
+def _follow(follower: BudgetFollower, listen: Any, args: argparse.Namespace) -> None:
+    begin = time.monotonic()
+    end = float("inf") if args.duration is None else begin + args.duration
+    shown = 0
+    while time.monotonic() < end:
+        listen(min(_REFRESH_S, max(end - time.monotonic(), 0.0)))
+        if follower.received == 0 and time.monotonic() > begin + args.wait:
+            return
+        if follower.received > shown:
+            shown = follower.received
+            _show(follower, args.json)
+
+
+def _show(follower: BudgetFollower, as_json: bool) -> None:
+    view = follower.view()
+    assert view is not None, "a message was received"
+    if as_json:
+        print(json.dumps({"sentence": view.sentence, "verdict": view.verdict.label, **view.named}), flush=True)
+        return
+    live = sys.stdout.isatty()
+    lines = view_lines(view, follower.thresholds(), shutil.get_terminal_size().columns, color=live)
+    print((_CLEAR if live else "") + "\n".join(lines), flush=True)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
