@@ -39,12 +39,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Follows the budget; returns the exit code: 1 where no monitor speaks or the picture cannot be made."""
+    """Follows the budget; raises PerceptionError where no monitor speaks or the picture cannot be made."""
     try:
         from trt_perception.ros.follow_budget import follow_budget
-    except ImportError as error:
-        print(f"following control_budget needs ROS 2: {error}; source its setup or use `make setup`", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        raise PerceptionError(f"following control_budget needs ROS 2 ({error}); source its setup.bash") from error
     with follow_budget(args.topic) as (follower, listen):
         try:
             _follow(follower, listen, args)
@@ -52,18 +51,12 @@ def run(args: argparse.Namespace) -> int:
             print(file=sys.stderr)
         view = follower.view()
         if view is None:
-            print(
+            raise PerceptionError(
                 f"nothing came on {follower.topic} within {args.wait:g} s; start budget_monitor_node, or name its "
-                "topic with --topic",
-                file=sys.stderr,
+                "topic with --topic"
             )
-            return 1
         if args.save is not None:
-            try:
-                write_budget_picture(args.save, follower.shares(), follower.thresholds(), view.sentence)
-            except (PerceptionError, OSError) as error:
-                print(f"no picture: {error}", file=sys.stderr)
-                return 1
+            write_budget_picture(args.save, follower.shares(), follower.thresholds(), view.sentence)
             print(f"saved {args.save}", file=sys.stderr)
     return 0
 

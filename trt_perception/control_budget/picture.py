@@ -19,7 +19,7 @@ _BINS_PERCENT = range(0, 101, 4)
 
 
 class PictureError(PerceptionError):
-    """The picture cannot be made: matplotlib is missing, or there is nothing to show."""
+    """The picture cannot be made: matplotlib is missing, nothing to show, or nowhere to write."""
 
 
 def write_budget_picture(
@@ -27,8 +27,8 @@ def write_budget_picture(
 ) -> None:
     """Writes a PNG of the busy share of each period in `shares` (start in ns, share 0-1, oldest first) to `path`.
 
-    `sentence` becomes the title; folders that are missing are made. Raises PictureError when `shares` is empty or
-    matplotlib is not installed.
+    `sentence` becomes the title; folders that are missing are made. Raises PictureError when `shares` has
+    fewer than two periods, matplotlib is not installed, or the file cannot be written.
     """
     if len(shares) < 2:
         raise PictureError(
@@ -45,8 +45,11 @@ def write_budget_picture(
     timeline, histogram = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
     _draw_timeline(timeline, shares, thresholds)
     _draw_histogram(histogram, [share for _, share in shares], thresholds)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise PictureError(f"cannot write {path}: {error}; give a path that can be written") from error
 
 
 def _draw_timeline(axes: Axes, shares: Sequence[tuple[int, float]], thresholds: BudgetThresholds) -> None:
