@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +39,7 @@ class Robot:
     """A node that publishes latency and ticks, and remembers what the monitor says."""
 
     def __init__(self, domain_id: int) -> None:
+        self.domain_id = domain_id
         self._context = rclpy.Context()
         rclpy.init(args=[], context=self._context, domain_id=domain_id)
         self.node = Node("robot", context=self._context)
@@ -118,6 +121,21 @@ class Robot:
         self.statuses += [status for status in message.status if status.name == "/budget_monitor: control budget"]
 
 
+def environment(domain_id: int) -> dict[str, str]:
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain_id), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def follow(domain_id: int, *options: str) -> subprocess.Popen[str]:
+    """Starts `trt-perception budget`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "trt_perception.cli.main", "budget", *options],
+        env=environment(domain_id),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @contextmanager
 def monitored(*parameters: str) -> Iterator[Robot]:
     """A robot beside a monitor process with the given `name:=value` parameters, in a domain of their own."""
@@ -126,7 +144,7 @@ def monitored(*parameters: str) -> Iterator[Robot]:
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
     process = subprocess.Popen(
         [sys.executable, "-m", "trt_perception.ros.budget_monitor_node", "--ros-args", *arguments],
-        env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
+        env=environment(domain_id),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -226,6 +244,35 @@ def test_under_simulated_time_it_says_what_shares_mean() -> None:
             "under simulated time shares mean nothing unless the real-time factor is 1"
         )
         assert 0.0 < robot.budgets[-1]["periods_seen_count"] < 5000.0
+
+
+def test_the_command_line_follows_it_and_saves_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "budget.png"
+    with monitored() as robot:
+        command = follow(robot.domain_id, "--json", "--duration", "3", "--save", str(picture))
+        while command.poll() is None:
+            robot.detect(3.0, 0.5)
+        output, errors = command.communicate()
+        assert command.returncode == 0, errors
+        last = json.loads(output.splitlines()[-1])
+        assert last["sentence"] == "inference uses 15.0 % of the 20.0 ms control period (p99 15 %): real_time"
+        assert last["verdict"] == "real_time"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+        wrong = follow(robot.domain_id, "--topic", "inference_latency")
+        while wrong.poll() is None:
+            robot.detect(3.0, 0.5)
+        _, errors = wrong.communicate()
+        assert wrong.returncode == 1
+        assert "a message on /inference_latency has no borderline_threshold_percent" in errors
+
+
+def test_the_command_line_says_that_no_monitor_speaks() -> None:
+    command = follow(101, "--wait", "0.5", "--topic", "nobody/control_budget")
+    _, errors = command.communicate(timeout=START_TIMEOUT_S)
+    assert command.returncode == 1
+    assert "nothing came on /nobody/control_budget within 0.5 s; start budget_monitor_node" in errors
 
 
 def test_a_start_with_nonsense_is_refused_with_the_reason() -> None:

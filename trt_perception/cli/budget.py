@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,9 @@ def add_parser(subparsers: Any) -> None:
         description="Follows control_budget, which budget_monitor_node publishes, until Ctrl-C or --duration.",
     )
     parser.add_argument("--topic", default="control_budget", help="topic of the monitor (default: %(default)s)")
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after so many seconds")
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="end so long after the first message")
     parser.add_argument(
-        "--wait", type=_seconds, default=10.0, metavar="S", help="for the monitor (default: %(default)s)"
+        "--wait", type=_seconds, default=15.0, metavar="S", help="for the first message (default: %(default)s)"
     )
     parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture of the last window at the end")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each message instead of the view")
@@ -61,17 +62,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(follower: BudgetFollower, listen: Any, args: argparse.Namespace) -> None:
-    begin = time.monotonic()
-    end = float("inf") if args.duration is None else begin + args.duration
+def _follow(follower: BudgetFollower, listen: Callable[[float], None], args: argparse.Namespace) -> None:
+    """Waits for the monitor, then shows what comes until the time is over."""
+    waits_until = time.monotonic() + args.wait
+    while follower.received == 0:
+        if time.monotonic() > waits_until:
+            return
+        listen(_REFRESH_S)
+    end = float("inf") if args.duration is None else time.monotonic() + args.duration
     shown = 0
     while time.monotonic() < end:
-        listen(min(_REFRESH_S, max(end - time.monotonic(), 0.0)))
-        if follower.received == 0 and time.monotonic() > begin + args.wait:
-            return
         if follower.received > shown:
             shown = follower.received
             _show(follower, args.json)
+        listen(min(_REFRESH_S, max(end - time.monotonic(), 0.0)))
 
 
 def _show(follower: BudgetFollower, as_json: bool) -> None:

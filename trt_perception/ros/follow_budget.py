@@ -22,8 +22,18 @@ from trt_perception.control_budget import (
     topics_in,
 )
 from trt_perception.control_budget.terminal import BudgetView
+from trt_perception.errors import PerceptionError
 from trt_perception.ros import qos
 from trt_perception.ros.messages import stamp_ns, statistics_values
+
+_NEEDED = {
+    "verdict_level",
+    "control_period_ms",
+    "control_phase_ms",
+    "window_s",
+    "borderline_threshold_percent",
+    "over_threshold_percent",
+}
 
 
 class BudgetFollower:
@@ -68,7 +78,13 @@ class BudgetFollower:
         return int(self._node.get_clock().now().nanoseconds)
 
     def _on_budget(self, message: Statistics) -> None:
-        self._named = statistics_values(message)
+        named = statistics_values(message)
+        missing = sorted(_NEEDED - named.keys())
+        if missing:
+            raise PerceptionError(
+                f"a message on {self.topic} has no {missing[0]}; expected those of budget_monitor_node: name its topic"
+            )
+        self._named = named
         self._received += 1
         # The tick nearest to now: see ControlPeriod on periods that change a little.
         period_ns = round(self._named["control_period_ms"] * 1e6)
