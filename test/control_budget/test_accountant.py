@@ -55,6 +55,15 @@ def test_overlapping_inferences_count_once() -> None:
     assert account.held_count == 1
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1)])
+def test_inferences_that_touch_are_held_as_one(order: tuple[int, ...]) -> None:
+    account = accountant()
+    for number in order:
+        account.add(10 * number, 10 * number + 10, 40)
+    assert account.held_count == 1
+    assert busy_of(account, 40) == [20, 10]
+
+
 def test_an_inference_that_ends_on_a_tick_stays_in_its_period() -> None:
     account = accountant()
     account.advance(0)

@@ -83,9 +83,10 @@ class Robot:
         return True
 
     def detect(self, inference_ms: float, seconds: float) -> None:
-        """Inferences of a known length on an exact grid of 20 Hz, each reported when it is done."""
-        start_ns = self.node.get_clock().now().nanoseconds
-        for at_ns in range(start_ns, start_ns + round(seconds * S), S // 20):
+        """Inferences of a known length on the grid of 50 ms, each reported when it is done."""
+        grid_ns = S // 20
+        start_ns = (self.node.get_clock().now().nanoseconds // grid_ns + 1) * grid_ns
+        for at_ns in range(start_ns, start_ns + round(seconds * S), grid_ns):
             done_ns = at_ns + round(inference_ms * 1e6)
             self.listen(max(0.0, (done_ns - self.node.get_clock().now().nanoseconds) / 1e9))
             self.report(at_ns, {"inference_start_offset_ms": 0.0, "inference_ms": inference_ms})
