@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from fractions import Fraction
 
@@ -15,7 +16,8 @@ class InferenceGovernor:
     the newest frame is always the one that runs: the caller keeps no queue, a frame that is refused is dropped. Up to
     one such spacing may be caught up, or the share would fall short whenever frames do not come exactly when
     permitted. A sum over the rolling window keeps the catching up from exceeding the share; it assumes that the next
-    inference takes as long as the last. No clock: every call says the time, integer ns of one monotonic clock.
+    inference takes as long as the last. No clock: every call says the time, integer ns of one monotonic clock. Any
+    thread may call.
     """
 
     def __init__(self, max_share: float, *, window_ns: int = 10 * SECOND_NS) -> None:
@@ -26,6 +28,7 @@ class InferenceGovernor:
         if window_ns < 1:
             raise ValueError(f"governor window is {window_ns} ns; expected at least 1 ns")
         self._window_ns = window_ns
+        self._lock = threading.Lock()
         self._runs: deque[tuple[int, int]] = deque()
         self._runs_sum_ns = 0
         self._next_start_ns: int | None = None
@@ -42,10 +45,11 @@ class InferenceGovernor:
     def max_share(self, max_share: float) -> None:
         if not 0.0 <= max_share <= 1.0:
             raise ValueError(f"max share is {max_share}; expected 0 (off) to 1")
-        self._max_share = max_share
-        # The decimal that was meant, so that the spacing is exact: 30 ms at 0.2 is 150 ms, not one nanosecond more.
-        self._exact_share = Fraction(repr(float(max_share)))
-        self._next_start_ns = None
+        with self._lock:
+            self._max_share = max_share
+            # The decimal that was meant, so that the spacing is exact: 30 ms at 0.2 is 150 ms, and not 1 ns more.
+            self._exact_share = Fraction(repr(float(max_share)))
+            self._next_start_ns = None
 
     @property
     def skipped_count(self) -> int:
@@ -54,32 +58,35 @@ class InferenceGovernor:
 
     def allows(self, now_ns: int) -> bool:
         """Whether a frame may run now; a refusal is counted as a skipped frame."""
-        if self._exact_share == 0:
+        with self._lock:
+            if self._exact_share == 0:
+                return True
+            too_early = self._next_start_ns is not None and now_ns < self._next_start_ns
+            if too_early or self._window_is_full(now_ns):
+                self._skipped_count += 1
+                return False
             return True
-        too_early = self._next_start_ns is not None and now_ns < self._next_start_ns
-        if too_early or self._window_is_full(now_ns):
-            self._skipped_count += 1
-            return False
-        return True
 
     def finished(self, start_ns: int, end_ns: int) -> None:
         """Takes an inference that ran in `[start_ns, end_ns)`; raises ValueError when it ends before it starts."""
         if end_ns < start_ns:
             raise ValueError(f"inference interval ends {start_ns - end_ns} ns before it starts; expected end >= start")
-        self._last_length_ns = end_ns - start_ns
-        self._runs.append((start_ns, end_ns))
-        self._runs_sum_ns += self._last_length_ns
-        self._forget_before(end_ns - self._window_ns)
-        if self._exact_share == 0:
-            return
-        spacing_ns = -(-self._last_length_ns * self._exact_share.denominator // self._exact_share.numerator)
-        due_ns = start_ns if self._next_start_ns is None else self._next_start_ns
-        self._next_start_ns = max(due_ns, start_ns - spacing_ns) + spacing_ns
+        with self._lock:
+            self._last_length_ns = end_ns - start_ns
+            self._runs.append((start_ns, end_ns))
+            self._runs_sum_ns += self._last_length_ns
+            self._forget_before(end_ns - self._window_ns)
+            if self._exact_share == 0:
+                return
+            spacing_ns = -(-self._last_length_ns * self._exact_share.denominator // self._exact_share.numerator)
+            due_ns = start_ns if self._next_start_ns is None else self._next_start_ns
+            self._next_start_ns = max(due_ns, start_ns - spacing_ns) + spacing_ns
 
     def share(self, now_ns: int) -> float:
         """Share of the window before `now_ns` that inference took (0-1 for one inference at a time)."""
-        self._forget_before(now_ns - self._window_ns)
-        return self._busy_since_ns(now_ns - self._window_ns) / self._window_ns
+        with self._lock:
+            self._forget_before(now_ns - self._window_ns)
+            return self._busy_since_ns(now_ns - self._window_ns) / self._window_ns
 
     def _window_is_full(self, now_ns: int) -> bool:
         """Whether an inference as long as the last would take the share of the window at its end over the limit."""
