@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.errors import ImageError, PerceptionError
 from trt_perception.model_file import ModelFile
@@ -78,11 +79,17 @@ class Channel(Generic[Message]):
 
 
 class LivePipeline(Generic[Message]):
-    """Owns the inference thread and the detector between start() and stop()."""
+    """Owns the inference thread and the detector between start() and stop().
 
-    def __init__(self, channels: Sequence[Channel[Message]], detector: Detector) -> None:
+    governor: refuses frames, of all cameras together, that would take more than its share of the time.
+    """
+
+    def __init__(
+        self, channels: Sequence[Channel[Message]], detector: Detector, governor: InferenceGovernor | None = None
+    ) -> None:
         self._channels = list(channels)
         self._detector = detector
+        self._governor = governor or InferenceGovernor(0.0)
         self._running = False
         self._enabled = True
         self._next = 0
@@ -170,7 +177,7 @@ class LivePipeline(Generic[Message]):
 
     def _process(self, channel: Channel[Message], frame: Received[Message]) -> None:
         taken_ns = time.monotonic_ns()
-        refused = channel.admit(frame)
+        refused = channel.admit(frame) or (None if self._governor.allows(taken_ns) else "skipped")
         if refused is not None:
             setattr(channel.counts, refused, getattr(channel.counts, refused) + 1)
             return
@@ -189,6 +196,8 @@ class LivePipeline(Generic[Message]):
             channel.counts.failed += 1
             channel.report(error)
             return
+        times = result.times
+        self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
         channel.counts.processed += 1
         queue_wait_ns = taken_ns - frame.received_ns
         processed = Processed(frame.message, image, model, result, frame.received_ns, queue_wait_ns, decode_ns)

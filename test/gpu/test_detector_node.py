@@ -33,7 +33,7 @@ def engine() -> None:
 def test_the_node_detects_and_reports_every_stage(engine: None) -> None:
     scenes = list(heldout_scenes(20, 640, 480, seed=9))
     with Graph() as graph:
-        node = graph.start("detector_node", "-p", "backends:=[tensorrt:fp16]", "-p", "build_engine:=true")
+        node = graph.start("detector_node", "-p", "backends:=['tensorrt:fp16']", "-p", "build_engine:=true")
         camera = graph.camera()
         detections = graph.listen(Detection2DArray, "detections")
         latency = graph.listen(Statistics, "inference_latency")
@@ -61,7 +61,7 @@ def test_without_an_engine_the_node_names_the_command(tmp_path: Path) -> None:
     with Graph() as graph:
         diagnostics = graph.listen(DiagnosticArray, "/diagnostics")
         node = graph.start(
-            "detector_node", "-p", "backends:=[tensorrt:fp16]", "-p", f"tensorrt.cache_directory:={tmp_path}"
+            "detector_node", "-p", "backends:=['tensorrt:fp16']", "-p", f"tensorrt.cache_directory:={tmp_path}"
         )
         status = diagnostics.wait_for(lambda m: any("build-engine" in s.message for s in m.status))
         node.end()

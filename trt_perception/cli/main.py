@@ -12,6 +12,7 @@ from trt_perception.errors import PerceptionError
 
 # subcommand → its module, which has add_parser(subparsers) and run(args) → exit code.
 COMMANDS = {
+    "budget": "trt_perception.cli.budget",
     "detect": "trt_perception.cli.detect",
     "build-engine": "trt_perception.cli.build_engine",
     "demo": "trt_perception.cli.demo",

@@ -14,6 +14,7 @@ from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
 from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
@@ -24,6 +25,7 @@ from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
 from trt_perception.ros.detector_diagnostics import InputDiagnostics, inference_status
 from trt_perception.ros.detector_parameters import detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
+from trt_perception.ros.governor_diagnostics import governor_statuses
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
 from trt_perception.ros.run_node import run_node
@@ -53,6 +55,7 @@ class DetectorNode(LifecycleNode):
         names = self._value("camera_names") or [""]
         transport = self._value("image_transport")
         self._cameras = [CameraChannel(self, f"{name}/" if name else "", transport) for name in names]
+        self._governor = InferenceGovernor(self._value("max_inference_share"))
         self._apply_camera_parameters({})
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
         self._labels = self.create_publisher(
@@ -134,7 +137,7 @@ class DetectorNode(LifecycleNode):
         self._warm_up = self._detector.warm_up()
         self._announce(self._detector)
         super().on_activate(state)
-        pipeline = LivePipeline([camera.pipeline_channel for camera in self._cameras], self._detector)
+        pipeline = LivePipeline([camera.pipeline_channel for camera in self._cameras], self._detector, self._governor)
         pipeline.set_enabled(self._enabled)
         pipeline.start()
         self._pipeline = pipeline
@@ -257,6 +260,8 @@ class DetectorNode(LifecycleNode):
             if names & set(_THRESHOLDS):
                 self._detector.thresholds = self._thresholds({}, self._detector.model.thresholds)
                 self._publish_labels(self._detector)
+        if "max_inference_share" in names:
+            self._governor.max_share = self._value("max_inference_share")
         self._apply_camera_parameters({p.name: p.value for p in parameters})
 
     def _publish_labels(self, detector: Detector) -> None:
@@ -280,7 +285,7 @@ class DetectorNode(LifecycleNode):
         state = self._state_machine.current_state[1]
         statuses = [status.status(self._active) for status in self._inputs]
         inference = inference_status(self._detector, state, self._problem, self._warm_up, self._cameras, self._enabled)
-        return [inference, *statuses]
+        return [inference, *governor_statuses(self._governor), *statuses]
 
 
 def main() -> int:

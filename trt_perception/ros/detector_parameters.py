@@ -50,6 +50,13 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             "max_image_age_ms", 0.0, "images older than this when their turn comes are dropped; 0: off", 0, 1e9
         ),
         ParameterSpec(
+            "max_inference_share",
+            0.0,
+            "frames are skipped so that inference takes at most this share of the time; 0: off",
+            0,
+            1,
+        ),
+        ParameterSpec(
             "camera_names",
             (),
             "one `<name>/image` subscription each, outputs likewise; empty, or one empty name: one camera on `image`",

@@ -37,8 +37,8 @@ from trt_perception.backends.tensorrt_runtime.faults import explain, find_fault
         ("Requested amount of GPU memory (4294967296 bytes) could not be allocated.", "memory", "--maxShapes"),
         ("1: [stdArchiveReader.cpp] Error Code 1: Serialization (magicTagRead == magicTag failed)", "damaged", "again"),
         (
-            "Internal Error (Failed due to an old deserialization call on a newer plan file. This might happen when the "
-            "plan file was built from an older TensorRT version.)",
+            "Internal Error (Failed due to an old deserialization call on a newer plan file. This might happen when "
+            "the plan file was built from an older TensorRT version.)",
             "another TensorRT version",
             "--versionCompatible",
         ),

@@ -39,7 +39,8 @@ FAULTS = (
     ),
     _fault(
         r"version tag does not match|expecting library version|not compatible with this version of TensorRT"
-        r"|current version: .*serialized|safeVersionRead|stdVersionRead|old deserialization call|older TensorRT version",
+        r"|current version: .*serialized|safeVersionRead|stdVersionRead"
+        r"|old deserialization call|older TensorRT version",
         "the engine was built by another TensorRT version",
         "build it again with the installed version; --versionCompatible reaches some newer versions, not all",
     ),
