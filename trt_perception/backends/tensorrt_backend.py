@@ -61,6 +61,12 @@ class TensorRtBackend(Backend):
         return "onnx" if "onnx" in kinds and "engine" not in kinds else "engine"
 
     def _open(self) -> BackendInfo:
+        try:
+            return self._open_engine()
+        except BackendError as error:
+            raise type(error)(f"{self.request}: {error}") from error
+
+    def _open_engine(self) -> BackendInfo:
         self._turn = threading.RLock()
         settings: TensorRtSettings = self.settings
         gpu = gpu_identity(self.device_index)
@@ -71,7 +77,7 @@ class TensorRtBackend(Backend):
         try:
             runner = EngineRunner(trt, session, engine.read_bytes()[header:], cuda_graph=settings.cuda_graph)
         except BackendError as error:
-            raise BackendError(f"{self.request}: {engine}: {error}") from error
+            raise BackendError(f"{engine}: {error}") from error
         self._runner = runner
         # The net for a program that ends without close(): the driver must still be there when things are freed.
         self._net = weakref.finalize(self, runner.close)
@@ -106,9 +112,7 @@ class TensorRtBackend(Backend):
         problem = named_engine_problem(self.artifact, key_here(manifest.key.onnx_sha256, precision, trt, gpu))
         if problem is not None:
             command = build_command(manifest.onnx, precision)
-            raise BackendError(
-                f"{self.request}: {problem}; build it again with `{command} --saveEngine={self.artifact}`"
-            )
+            raise BackendError(f"{problem}; build it again with `{command} --saveEngine={self.artifact}`")
         return self.artifact, manifest, list(manifest.notes)
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
