@@ -71,6 +71,19 @@ def test_without_a_graph_the_results_are_the_same_and_the_reason_is_given(
     np.testing.assert_array_equal(got, expected)
 
 
+def test_its_own_input_buffer_is_taken_without_a_copy(
+    small_fp16: BuildResult, small_onnx: Path, batch: Float32Array
+) -> None:
+    with open_backend(small_fp16.engine) as backend:
+        buffer = backend.input_buffer(batch.shape)
+        assert buffer is not None and backend.input_buffer((2, *batch.shape[1:])) is None
+        buffer[...] = batch
+        raw = backend.infer(buffer)
+        assert relative_error(raw.arrays[0], reference(small_onnx, batch)) < 5e-3
+        assert raw.host_to_device_ns is not None and raw.host_to_device_ns > 0
+    buffer[...] = 1
+
+
 def test_each_input_gives_its_own_output(small_fp16: BuildResult, small_onnx: Path) -> None:
     rng = np.random.default_rng(3)
     with open_backend(small_fp16.engine) as backend:

@@ -17,7 +17,7 @@ import numpy as np
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
-from trt_perception.types import AnyArray, TensorSpec
+from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
 
@@ -169,6 +169,13 @@ class Backend(abc.ABC):
                 f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
             )
         return self._infer(batch)
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """Memory for the input, float32 of that shape, which infer() takes without a copy when it is given just that.
+
+        None where the backend has no such memory. It stays valid memory after close().
+        """
+        return None
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""

@@ -25,7 +25,7 @@ from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, loa
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
 from trt_perception.errors import BackendError
 from trt_perception.model_file import file_sha256
-from trt_perception.types import AnyArray
+from trt_perception.types import AnyArray, Float32Array
 
 _ONNX_SUFFIX = ".onnx"
 _UNKNOWN_PRECISION = "unknown"
@@ -114,6 +114,11 @@ class TensorRtBackend(Backend):
             command = build_command(manifest.onnx, precision)
             raise BackendError(f"{problem}; build it again with `{command} --saveEngine={self.artifact}`")
         return self.artifact, manifest, list(manifest.notes)
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """The page-locked memory that the copy to the device starts from."""
+        with self._turn:
+            return self._runner.input_buffer(shape) if self._runner is not None else None
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:

@@ -18,7 +18,7 @@ from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
-from trt_perception.types import AnyArray, TensorSpec
+from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 LOG = logging.getLogger(__name__)
 
@@ -118,7 +118,8 @@ class EngineRunner:
             bound = self._bound_for(batch.shape)
             stream = self._session.stream_handle
             start_ns = time.monotonic_ns()
-            np.copyto(bound.input.host, batch)
+            if batch is not bound.input.host:
+                np.copyto(bound.input.host, batch)
             staged_ns = time.monotonic_ns() - start_ns
             if bound.graph is not None:
                 bound.graph.launch(stream)
@@ -133,6 +134,12 @@ class EngineRunner:
                 host_to_device_ns=staged_ns + begin.nanoseconds_until(uploaded),
                 device_to_host_ns=inferred.nanoseconds_until(downloaded),
             )
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """The host side of the input for that shape, None where the engine takes another shape now, or no float32."""
+        if self._bound is None or self._bound.shape != shape or self._bound.input.host.dtype != np.float32:
+            return None
+        return self._bound.input.host
 
     def close(self) -> None:
         """Frees buffers, context, engine and runtime in that order, then the session; a second call does nothing."""
