@@ -117,8 +117,7 @@ class TensorRtBackend(Backend):
 
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
         """The page-locked memory that the copy to the device starts from."""
-        with self._turn:
-            return self._runner.input_buffer(shape) if self._runner is not None else None
+        return self._runner.input_buffer(shape) if self._runner is not None else None
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:
