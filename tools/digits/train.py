@@ -28,10 +28,10 @@ _PEAK_RATE = 3e-3
 _FINAL_RATE_SHARE = 0.01
 _WARMUP_SHARE = 0.03
 _WEIGHT_DECAY = 0.02
-_AVERAGE_DECAY = 0.999
+_AVERAGE_DECAY = 0.998
 _LARGEST_GRADIENT = 10.0
 _LARGEST_NOISE_SIGMA = 8.0 / 255.0
-_REPORT_EVERY_S = 10.0
+_REPORT_EVERY_S = 30.0
 
 
 def learning_rate(progress: float) -> float:
@@ -48,29 +48,32 @@ def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: in
     network = DigitNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
-    centers, _ = cell_centers([(SIDE_PX // stride, SIDE_PX // stride) for stride in STRIDES_PX], device)
     loader = DataLoader(TrainingStream(data, batch_size, seed), batch_size=None, num_workers=workers)
     batches = iter(loader)
     start_s = report_s = time.monotonic()
-    step = 0
+    step = scenes = 0
     while (progress := (time.monotonic() - start_s) / limit_s) < 1.0:
         images, targets = _to_device(next(batches), device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             predictions = network(images)
+        side_px = images.shape[-1]
+        centers, _ = cell_centers([(side_px // stride, side_px // stride) for stride in STRIDES_PX], device)
         score_loss, box_loss = detection_loss(predictions, centers, targets)
         optimizer.zero_grad(set_to_none=True)
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
         step += 1
+        scenes += len(images)
         _follow(average, network, min(_AVERAGE_DECAY, step / (step + 10)))
         if time.monotonic() - report_s > _REPORT_EVERY_S:
             report_s = time.monotonic()
             print(f"{progress:6.1%} step {step}: scores {score_loss:.3f} boxes {box_loss:.3f}", flush=True)
-    print(f"{step} steps, {step * batch_size} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
-    return average.to("cpu")
+    print(f"{step} steps, {scenes} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
+    network.load_state_dict(average.state_dict())
+    return network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:
@@ -91,9 +94,9 @@ def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:
 @torch.no_grad()
 def _follow(average: DigitNet, network: DigitNet, decay: float) -> None:
     """Moves the averaged weights (and batch norm statistics) towards the current ones."""
-    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if slow.dtype.is_floating_point:
-            slow.lerp_(fast, 1.0 - decay)
+    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
+    slow, fast = zip(*((a, b) for a, b in pairs if a.dtype.is_floating_point), strict=True)
+    torch._foreach_lerp_(slow, fast, 1.0 - decay)
 
 
 def main() -> None:
@@ -102,7 +105,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the .npz that split.py wrote")
     parser.add_argument("--checkpoint", type=Path, required=True, help="where the weights go (.pt)")
     parser.add_argument("--limit-s", type=float, default=240.0, help="seconds to train")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128, help="scenes per batch at 320x320")
     parser.add_argument("--workers", type=int, default=14, help="processes that compose scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
