@@ -17,6 +17,7 @@ from tools.digits.loss import Targets
 from trt_perception.scenes import DigitSet, Scene, SceneStyle, compose_scene
 
 SIDE_PX = 320
+LETTERBOX_GREY = 114
 
 # Wider than the scenes of the demo on every axis, so that those lie well inside what was learned.
 TRAINING_STYLE = SceneStyle(
@@ -33,7 +34,6 @@ TRAINING_STYLE = SceneStyle(
 _SIDES_PX = (160, 224, SIDE_PX)
 _SIDE_SHARES = (0.6, 0.25, 0.15)  # small pictures hold more digits per second of training
 _VARIANTS_PER_DIGIT = 24
-_LETTERBOX_GREY = 114
 _LARGER_SHARE = 0.1
 _LETTERBOX_SHARE = 0.35
 _CLUTTER_SHARE = 0.6
@@ -76,7 +76,7 @@ class TrainingStream(IterableDataset[Batch]):
             yield to_batch([self._scene(rng, side_px) for _ in range(count)])
 
     def _scene(self, rng: np.random.Generator, side_px: int) -> Scene:
-        ground = _ground(rng, self._photos)
+        ground = _ground(rng, self._photos, side_px)
         width = height = side_px
         if rng.random() < _LETTERBOX_SHARE:
             short = int(rng.integers(side_px // 2, side_px))
@@ -124,22 +124,24 @@ def to_batch(scenes: Sequence[Scene]) -> Batch:
 def _letterbox(scene: Scene, side_px: int, zoom: int) -> Scene:
     height, width = scene.image_bgr.shape[0] // zoom, scene.image_bgr.shape[1] // zoom
     resized = cv2.resize(scene.image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
-    canvas = np.full((side_px, side_px, 3), _LETTERBOX_GREY, np.uint8)
+    canvas = np.full((side_px, side_px, 3), LETTERBOX_GREY, np.uint8)
     left, top = (side_px - width) // 2, (side_px - height) // 2
     canvas[top : top + height, left : left + width] = resized
     boxes = scene.boxes_xyxy / zoom + np.array([left, top, left, top], np.float32)
     return replace(scene, image_bgr=canvas, boxes_xyxy=boxes.astype(np.float32))
 
 
-def _ground(rng: np.random.Generator, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Returns a photograph with its colours mixed up and shapes scribbled on it, or a plain gradient."""
+def _ground(rng: np.random.Generator, photos: Sequence[NDArray[np.uint8]], side_px: int) -> NDArray[np.uint8]:
+    """Returns a part of a photograph, recoloured, or a plain gradient, at times with shapes scribbled on it."""
     if rng.random() < _PLAIN_SHARE:
         corners = rng.integers(0, 256, (2, 2, 3)).astype(np.uint8)
-        ground = np.asarray(cv2.resize(corners, (SIDE_PX, SIDE_PX)), dtype=np.uint8)
+        ground = np.asarray(cv2.resize(corners, (side_px, side_px)), dtype=np.uint8)
     else:
         photo = photos[int(rng.integers(len(photos)))]
         tones = np.clip(np.arange(256)[:, None] * rng.uniform(0.6, 1.3, 3) + rng.uniform(-30, 30, 3), 0, 255)
-        mixed = np.ascontiguousarray(photo[:, :, rng.permutation(3)])
+        height, width = (min(side, int(side_px * rng.uniform(1.0, 2.2))) for side in photo.shape[:2])
+        top, left = int(rng.integers(photo.shape[0] - height + 1)), int(rng.integers(photo.shape[1] - width + 1))
+        mixed = np.ascontiguousarray(photo[top : top + height, left : left + width, rng.permutation(3)])
         ground = np.asarray(cv2.LUT(mixed, tones.astype(np.uint8)[None]), dtype=np.uint8)
     if rng.random() < _CLUTTER_SHARE:
         _scribble(rng, ground)

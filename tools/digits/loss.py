@@ -42,9 +42,7 @@ def detection_loss(predictions: Predictions, centers: Tensor, targets: Targets) 
     """
     owners, goals = _assign(predictions, centers, targets)
     total = goals.sum().clamp(min=1.0)
-    score_loss = functional.binary_cross_entropy_with_logits(
-        predictions.logits.float(), goals, reduction="sum"
-    ) / total
+    score_loss = functional.binary_cross_entropy_with_logits(predictions.logits.float(), goals, reduction="sum") / total
     image, cell = torch.nonzero(owners >= 0, as_tuple=True)
     true_boxes = targets.boxes_cxcywh[image, owners[image, cell]]
     ciou = complete_iou(predictions.boxes_cxcywh[image, cell], true_boxes)
@@ -64,9 +62,7 @@ def _assign(predictions: Predictions, centers: Tensor, targets: Targets) -> tupl
     batch, cells, _ = scores.shape
     boxes = targets.boxes_cxcywh
     iou = intersection_over_union(boxes[:, :, None], predictions.boxes_cxcywh[:, None])  # (B, M, A)
-    of_class = torch.gather(
-        scores.transpose(1, 2), 1, targets.class_ids[:, :, None].expand(-1, -1, cells)
-    )
+    of_class = torch.gather(scores.transpose(1, 2), 1, targets.class_ids[:, :, None].expand(-1, -1, cells))
     offset = (centers.T[None, None] - boxes[:, :, None, :2]).abs()
     reach = (boxes[:, :, None, 2:] / 2).clamp(min=_SMALLEST_REACH_PX)
     allowed = (offset <= reach).all(dim=-1) & targets.present[:, :, None]
@@ -103,12 +99,8 @@ def intersection_over_union(a_cxcywh: Tensor, b_cxcywh: Tensor) -> Tensor:
 def complete_iou(found_cxcywh: Tensor, true_cxcywh: Tensor) -> Tensor:
     """IoU less penalties for distance of the centres and for difference in shape; boxes (N, 4) each, result (N,)."""
     iou = intersection_over_union(found_cxcywh, true_cxcywh)
-    low = torch.minimum(
-        found_cxcywh[:, :2] - found_cxcywh[:, 2:] / 2, true_cxcywh[:, :2] - true_cxcywh[:, 2:] / 2
-    )
-    high = torch.maximum(
-        found_cxcywh[:, :2] + found_cxcywh[:, 2:] / 2, true_cxcywh[:, :2] + true_cxcywh[:, 2:] / 2
-    )
+    low = torch.minimum(found_cxcywh[:, :2] - found_cxcywh[:, 2:] / 2, true_cxcywh[:, :2] - true_cxcywh[:, 2:] / 2)
+    high = torch.maximum(found_cxcywh[:, :2] + found_cxcywh[:, 2:] / 2, true_cxcywh[:, :2] + true_cxcywh[:, 2:] / 2)
     diagonal = (high - low).square().sum(dim=1).clamp(min=1e-9)
     distance = (found_cxcywh[:, :2] - true_cxcywh[:, :2]).square().sum(dim=1)
     angle = torch.atan2(true_cxcywh[:, 2], true_cxcywh[:, 3]) - torch.atan2(found_cxcywh[:, 2], found_cxcywh[:, 3])

@@ -60,7 +60,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) to the same shape."""
-        return x + self.body(x)
+        total: Tensor = x + self.body(x)
+        return total
 
 
 class LevelHead(nn.Module):
@@ -112,9 +113,7 @@ class DigitNet(nn.Module):
         neck_middle = lateral_middle + functional.interpolate(lateral_coarse, scale_factor=2.0, mode="nearest")
         neck_fine = lateral_fine + functional.interpolate(neck_middle, scale_factor=2.0, mode="nearest")
         necks = (neck_fine, neck_middle, lateral_coarse)
-        return [
-            head(smoother(neck)) for head, smoother, neck in zip(self.heads, self.smoothers, necks, strict=True)
-        ]
+        return [head(smoother(neck)) for head, smoother, neck in zip(self.heads, self.smoothers, necks, strict=True)]
 
     def forward(self, images: Tensor) -> Predictions:
         """Predicts for a batch of any size and any height and width that are multiples of 32."""

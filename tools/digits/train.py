@@ -45,7 +45,7 @@ def learning_rate(progress: float) -> float:
 def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: int, device: torch.device) -> DigitNet:
     """Trains for limit_s seconds and returns the running average of the weights, on the CPU."""
     torch.manual_seed(seed)
-    network = DigitNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: DigitNet = DigitNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     loader = DataLoader(TrainingStream(data, batch_size, seed), batch_size=None, num_workers=workers)
@@ -56,7 +56,7 @@ def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: in
         images, targets = _to_device(next(batches), device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             predictions = network(images)
         side_px = images.shape[-1]
         centers, _ = cell_centers([(side_px // stride, side_px // stride) for stride in STRIDES_PX], device)
@@ -73,7 +73,8 @@ def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: in
             print(f"{progress:6.1%} step {step}: scores {score_loss:.3f} boxes {box_loss:.3f}", flush=True)
     print(f"{step} steps, {scenes} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
     network.load_state_dict(average.state_dict())
-    return network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.cpu()
+    return network
 
 
 def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:
