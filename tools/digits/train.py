@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tools.digits.data import SIDE_PX, Batch, TrainingStream
-from tools.digits.export import ExportedNet
+from tools.digits.export import ExportedNet, load_network
 from tools.digits.loss import Targets, detection_loss
 from tools.digits.network import CLASS_COUNT, STRIDES_PX, DigitNet, cell_centers
 from tools.digits.score import heldout_map, torch_infer
@@ -42,10 +42,12 @@ def learning_rate(progress: float) -> float:
     return _PEAK_RATE * (_FINAL_RATE_SHARE + (1 - _FINAL_RATE_SHARE) * falling)
 
 
-def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: int, device: torch.device) -> DigitNet:
+def train(
+    network: DigitNet, data: Path, *, limit_s: float, batch_size: int, workers: int, seed: int, device: torch.device
+) -> DigitNet:
     """Trains for limit_s seconds and returns the running average of the weights, on the CPU."""
     torch.manual_seed(seed)
-    network: DigitNet = DigitNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     loader = DataLoader(TrainingStream(data, batch_size, seed), batch_size=None, num_workers=workers)
@@ -105,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the .npz that split.py wrote")
     parser.add_argument("--checkpoint", type=Path, required=True, help="where the weights go (.pt)")
+    parser.add_argument("--initial", type=Path, help="weights of an earlier run to go on from (.pt)")
     parser.add_argument("--limit-s", type=float, default=240.0, help="seconds to train")
     parser.add_argument("--batch-size", type=int, default=128, help="scenes per batch at 320x320")
     parser.add_argument("--workers", type=int, default=14, help="processes that compose scenes")
@@ -113,6 +116,7 @@ def main() -> None:
     parser.add_argument("--scored-scenes", type=int, default=200)
     arguments = parser.parse_args()
     network = train(
+        load_network(arguments.initial) if arguments.initial else DigitNet(),
         arguments.data,
         limit_s=arguments.limit_s,
         batch_size=arguments.batch_size,
