@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 _START_TIMEOUT_S = 60.0
 # Drawing costs time, so the pictures are asked for only at the end.
 _PICTURE_S = 2.0
+_SETTLE_TIMEOUT_S = 10.0
+_ERROR_LEVEL = 2  # diagnostic_msgs/DiagnosticStatus.ERROR
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,26 +52,19 @@ def run(args: argparse.Namespace) -> int:
         raise PerceptionError(
             f"ROS 2 cannot be loaded ({error}); run `make demo` in the checkout, or source a ROS 2 distribution"
         ) from error
-    from trt_perception.cli.demo_report import live_view, write_outputs
+    from trt_perception.cli.demo_report import write_outputs
 
-    started_s = time.monotonic()
     print(f"ROS_DOMAIN_ID={os.environ.get('ROS_DOMAIN_ID', '0')}, on this machine only; starting the nodes", flush=True)
-    with node_processes(_commands(args), os.environ) as processes, observing() as observer:
-        first_s = _wait_for_first(observer, processes, started_s)
-        print(f"first detections after {first_s:.1f} s", flush=True)
-        end_s = time.monotonic() + args.seconds
-        pictures_s = end_s - min(_PICTURE_S, args.seconds / 2)
-        watching = False
-        with live_view() as show:
-            while time.monotonic() < end_s:
-                time.sleep(0.25)
-                for process in processes:
-                    process.require_alive()
-                if not watching and time.monotonic() >= pictures_s:
-                    observer.watch_annotated_image()
-                    watching = True
-                with observer.looking() as seen:
-                    show(seen)
+    started_s = time.monotonic()
+    with node_processes(_detector_commands(args), os.environ) as detector, observing() as observer:
+        _wait(observer, detector, _is_active, "the detector is not active")
+        # The camera starts when somebody listens, so that every picture it sends can be accounted for.
+        with node_processes([_camera_command(args)], os.environ) as camera:
+            processes = [*detector, *camera]
+            _wait(observer, processes, lambda seen: bool(seen.samples.get("total_ms")), "no detections came")
+            first_s = time.monotonic() - started_s
+            print(f"first detections after {first_s:.1f} s", flush=True)
+            _watch(observer, processes, args.seconds)
         with observer.looking() as seen:
             paths = write_outputs(args.output, seen, first_s)
     for path in paths:
@@ -76,7 +72,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _commands(args: argparse.Namespace) -> list[Any]:
+def _watch(observer: Any, processes: list[Any], seconds: float) -> None:
+    """Shows the table until the camera has sent everything and the nodes have told what became of it."""
+    from trt_perception.cli.demo_report import all_accounted, live_view
+
+    start_s = time.monotonic()
+    drawing = False
+    with live_view() as show:
+        while True:
+            time.sleep(0.25)
+            for process in processes:
+                process.require_alive()
+            elapsed_s = time.monotonic() - start_s
+            if not drawing and elapsed_s >= seconds - min(_PICTURE_S, seconds / 2):
+                observer.watch_annotated_image()
+                drawing = True
+            with observer.looking() as seen:
+                show(seen)
+                if all_accounted(seen) or elapsed_s > seconds + _SETTLE_TIMEOUT_S:
+                    return
+
+
+def _detector_commands(args: argparse.Namespace) -> list[Any]:
     from trt_perception.ros.node_processes import NodeCommand
 
     requests = json.dumps(backends(args))
@@ -90,22 +107,36 @@ def _commands(args: argparse.Namespace) -> list[Any]:
             ],
         ),
         NodeCommand("trt_perception.ros.budget_monitor_node", ["-p", f"control_rate_hz:={float(args.control_rate)}"]),
-        NodeCommand(
-            "trt_perception.ros.camera_node",
-            ["-p", f"source:='{args.source}'", "-p", f"rate_hz:={float(args.rate)}"],
-        ),
     ]
 
 
-def _wait_for_first(observer: Any, processes: list[Any], started_s: float) -> float:
-    """Seconds from the start until the first latency message."""
-    while time.monotonic() - started_s < _START_TIMEOUT_S:
+def _camera_command(args: argparse.Namespace) -> Any:
+    from trt_perception.ros.node_processes import NodeCommand
+
+    count = max(1, round(args.seconds * args.rate))
+    return NodeCommand(
+        "trt_perception.ros.camera_node",
+        [
+            *("-p", f"source:='{args.source}'", "-p", f"rate_hz:={float(args.rate)}"),
+            *("-p", f"frame_count:={count}", "-p", "wait_for_subscriber:=true"),
+        ],
+    )
+
+
+def _is_active(seen: Any) -> bool:
+    return any(values.get("lifecycle_state") == "active" for _, _, values in seen.diagnostics.values())
+
+
+def _wait(observer: Any, processes: list[Any], ready: Callable[[Any], bool], what: str) -> None:
+    """Until `ready`; raises PerceptionError when a process ends, or with what the nodes say when it takes too long."""
+    end_s = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < end_s:
         for process in processes:
             process.require_alive()
         with observer.looking() as seen:
-            if seen.samples.get("total_ms"):
-                return time.monotonic() - started_s
-            problems = [text for level, text, _ in seen.diagnostics.values() if level >= 2]
+            if ready(seen):
+                return
+            problems = [text for level, text, _ in seen.diagnostics.values() if level == _ERROR_LEVEL]
         time.sleep(0.05)
     told = "; ".join(problems) or "no node said why"
-    raise PerceptionError(f"no detections within {_START_TIMEOUT_S:.0f} s: {told}")
+    raise PerceptionError(f"{what} within {_START_TIMEOUT_S:.0f} s: {told}")

@@ -72,19 +72,21 @@ def stage_summaries(seen: Seen) -> dict[str, Summary]:
 
 
 def frame_counts(seen: Seen) -> dict[str, int]:
-    """Sent by the camera, and what became of them, as the nodes report it; both speak once a second, so the newest
-    frames may be in one count and not yet in the other.
+    """What the camera sent and what became of it, as the nodes report it once a second.
+
+    Right only when all_accounted(): until then the newest pictures may be in one node's count and not in the other's.
     """
     sent = int(_status(seen, ": camera")[1].get("sent_count", 0))
     values = _status(seen, ": input image")[1]
     received, processed, dropped = (int(values.get(f"{n}_count", 0)) for n in ("received", "processed", "dropped"))
-    return {
-        "sent": sent,
-        "received": received,
-        "processed": processed,
-        "dropped": dropped,
-        "lost": int(values.get("lost_count", 0)),
-    }
+    return {"sent": sent, "processed": processed, "dropped": dropped, "lost": max(sent - received, 0)}
+
+
+def all_accounted(seen: Seen) -> bool:
+    """True when the camera has finished and the detector, which spoke after that, is idle."""
+    message, camera = _status(seen, ": camera")
+    _, values = _status(seen, ": input image")
+    return message == "finished" and camera != {} and float(values.get("arriving_hz", 1)) == 0.0
 
 
 def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Path]:

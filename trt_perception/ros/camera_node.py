@@ -33,6 +33,8 @@ _CONVERSIONS: dict[str, int | None] = {
     "mono8": cv2.COLOR_BGR2GRAY,
 }
 
+_SUBSCRIBER_POLL_S = 0.02
+
 PARAMETERS = [
     ParameterSpec(
         "source", SCENE, "a picture, a folder of pictures, a video, a webcam's number, or `scene`", read_only=True
@@ -47,6 +49,9 @@ PARAMETERS = [
         "publish_compressed", False, "publish image_raw/compressed (JPEG) instead of image_raw", read_only=True
     ),
     ParameterSpec("frame_count", 0, "stop publishing after so many pictures; 0: never", 0, 2**53, read_only=True),
+    ParameterSpec(
+        "wait_for_subscriber", False, "publish the first picture when somebody can receive it", read_only=True
+    ),
     ParameterSpec("diagnostics_period_s", 1.0, "time between two /diagnostics messages", 0.01, 3600, read_only=True),
 ]
 
@@ -107,6 +112,9 @@ class CameraNode(Node):
         period_ns = round(1e9 / self._value("rate_hz"))
         limit = self._value("frame_count")
         frame_id = self._value("frame_id")
+        while self._value("wait_for_subscriber") and self._publisher.get_subscription_count() == 0:
+            if self._ended.wait(_SUBSCRIBER_POLL_S):
+                return
         due_ns = time.monotonic_ns()
         for picture in pictures:
             wait_ns = due_ns - time.monotonic_ns()
