@@ -89,7 +89,9 @@ class Section:
         if node is None:
             return None
         if not isinstance(node, yaml.MappingNode):
-            raise self._error(node, key, f"is {_shortened(self._construct(node, key))}; expected a mapping of keys to values")
+            raise self._error(
+                node, key, f"is {_shortened(self._construct(node, key))}; expected a mapping of keys to values"
+            )
         return Section(self.path, f"{self.prefix}{key}.", node)
 
     def is_mapping(self, key: str) -> bool:

@@ -200,7 +200,9 @@ class Backend(abc.ABC):
 def require_thread_count(backend: str, setting: str, value: int) -> None:
     """Raises BackendError for a negative number of threads."""
     if value < 0:
-        raise BackendError(f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice")
+        raise BackendError(
+            f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
+        )
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
