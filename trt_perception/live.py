@@ -46,7 +46,8 @@ class FrameCounts:
     that may be in work; after stop() all the others together.
 
     superseded: a newer one came before it was taken. stale: too old when taken. skipped: the share of inference was
-    used up. paused: inference was switched off or stopped. malformed: no picture in it. failed: network or backend failed.
+    used up. paused: inference was switched off or stopped. malformed: no picture in it. failed: network or backend
+    failed.
     """
 
     received: int = 0

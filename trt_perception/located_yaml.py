@@ -15,6 +15,7 @@ Value = TypeVar("Value")
 _MAX_BYTES = 1 << 20
 _MAX_INTEGER_BITS = 64
 _MAX_SHOWN = 80
+_TAGGED_EVENTS = (yaml.ScalarEvent, yaml.CollectionStartEvent)
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
 
 
@@ -38,10 +39,10 @@ def read_yaml(path: Path) -> Section:
         raise ModelFileError(f"{str(path)!r} is no path ({error}); give the path of a model file") from error
     try:
         for event in yaml.parse(text, yaml.SafeLoader):
-            where = f"{path}, line {event.start_mark.line + 1}"
+            where = f"{path}, line {event.start_mark.line + 1 if event.start_mark else '?'}"
             if isinstance(event, yaml.AliasEvent):
                 raise ModelFileError(f"{where}: *{event.anchor} is a YAML alias; write the value out")
-            if getattr(event, "tag", None) is not None:
+            if isinstance(event, _TAGGED_EVENTS) and event.tag is not None:
                 raise ModelFileError(f"{where}: {event.tag} is a YAML tag; leave it out")
         root = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
