@@ -33,7 +33,9 @@ MODEL = load_model("digits")
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("engines")
+    # A folder that is kept saves the minutes that the engines take.
+    kept = os.environ.get("TRT_PERCEPTION_TEST_CACHE")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("engines")
     before = os.environ.get(CACHE_VARIABLE)
     os.environ[CACHE_VARIABLE] = str(folder)
     yield folder

@@ -21,6 +21,7 @@ from trt_perception.types import Float32Array
 
 # Where cuBLAS and cuDNN are not installed TensorRT may only use its own kernels; the tests run with either.
 TACTICS = os.environ.get("TRT_PERCEPTION_TEST_TACTICS", "")
+TIMINGS = [f"--timingCacheFile={os.environ[name]}" for name in ("TRT_PERCEPTION_TEST_TIMINGS",) if name in os.environ]
 
 _folder = Path(__file__).parent
 
@@ -44,7 +45,9 @@ def trt() -> TensorRt:
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(trt: TensorRt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("engines")
+    # A folder that is kept saves the minutes that the demo model's engines take.
+    kept = os.environ.get("TRT_PERCEPTION_TEST_CACHE")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("engines")
     os.environ[CACHE_VARIABLE] = str(folder)
     return folder
 

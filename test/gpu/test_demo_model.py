@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from test.gpu.conftest import TACTICS
+from test.gpu.conftest import TACTICS, TIMINGS
 from trt_perception.detector import Detector
 from trt_perception.evaluation import mean_average_precision, pairwise_iou
 from trt_perception.heldout import heldout_scenes
@@ -24,13 +25,16 @@ from trt_perception.types import Detections
 
 SCENES = 200
 WIDTH, HEIGHT = 640, 480
+# Kernel timings are shared, so that each further engine builds faster.
+TUNING = [f"--tacticSources={TACTICS}", *TIMINGS]
 # Below this score a box may come or go by rounding alone.
 SURE = 0.5
 OPTIONS = {
-    "fp32": [],
+    "fp32": ["--noTF32"],
     "fp16": ["--fp16"],
     "int8": ["--int8", "--fp16"],
 }
+MIN_MEAN_IOU = {"fp32": 0.999, "fp16": 0.98, "int8": 0.9}
 MAX_MAP_DIFFERENCE = {"fp32": 0.005, "fp16": 0.005, "int8": 0.02}
 
 
@@ -62,24 +66,20 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def built(precision: str, pictures: Path, *more: str) -> Path:
     images = ["--calibImages", str(pictures)] if precision == "int8" else []
-    done = command(
-        "build-engine", "--model", "digits", "--json", f"--tacticSources={TACTICS}", *OPTIONS[precision], *images, *more
-    )
+    done = command("build-engine", "--model", "digits", "--json", *TUNING, *OPTIONS[precision], *images, *more)
     assert done.returncode == 0, done.stderr
     return Path(json.loads(done.stdout)["engine"])
 
 
-def worst_overlap(found: Sequence[Detections], reference: Sequence[Detections]) -> float:
-    """Smallest overlap of a sure reference box with the best box of its class."""
-    worst = 1.0
+def overlaps(found: Sequence[Detections], reference: Sequence[Detections]) -> NDArray[np.float64]:
+    """For each sure reference box the overlap with the best box of its class."""
+    best: list[float] = []
     for ours, theirs in zip(found, reference, strict=True):
         sure = theirs.scores > SURE
-        overlaps = pairwise_iou(theirs.boxes_xyxy[sure], ours.boxes_xyxy)
+        iou = pairwise_iou(theirs.boxes_xyxy[sure], ours.boxes_xyxy)
         same = theirs.class_ids[sure][:, None] == ours.class_ids[None]
-        if sure.any():
-            best = np.where(same, overlaps, 0.0).max(axis=1, initial=0.0)
-            worst = min(worst, float(best.min()))
-    return worst
+        best += np.where(same, iou, 0.0).max(axis=1, initial=0.0).tolist()
+    return np.asarray(best)
 
 
 @pytest.mark.parametrize("precision", OPTIONS)
@@ -92,14 +92,14 @@ def test_an_engine_finds_what_onnxruntime_finds(
         found = [detector.detect(scene.image_bgr).detections for scene in scenes]
     assert engine.is_file()
     ours, theirs = (mean_average_precision(d, scenes) for d in (found, reference))
-    overlap = worst_overlap(found, reference)
+    iou = overlaps(found, reference)
     print(
-        f"\n{precision}: mAP50-95 {ours.map50_95:.4f} (onnxruntime cpu {theirs.map50_95:.4f}), "
-        f"mAP50 {ours.map50:.4f} ({theirs.map50:.4f}), smallest IoU of sure boxes {overlap:.4f}"
+        f"\n{precision}: mAP50-95 {ours.map50_95:.4f} (onnxruntime cpu {theirs.map50_95:.4f}), mAP50 {ours.map50:.4f} "
+        f"({theirs.map50:.4f}); {iou.size} boxes with a score above {SURE}: IoU mean {iou.mean():.4f}, "
+        f"median {np.median(iou):.4f}, smallest {iou.min():.4f}, below 0.98: {(iou < 0.98).mean():.2%}"
     )
     assert abs(ours.map50_95 - theirs.map50_95) <= MAX_MAP_DIFFERENCE[precision]
-    if precision != "int8":
-        assert overlap >= 0.98
+    assert iou.mean() >= MIN_MEAN_IOU[precision]
 
 
 def test_int8_by_qdq_finds_it_too(
@@ -131,9 +131,8 @@ def test_auto_takes_the_fastest_that_is_accurate_enough(pictures: Path) -> None:
     for precision in OPTIONS:
         built(precision, pictures)
     done = command(
-        "build-engine", "--model", "digits", "--precision=auto", f"--calibImages={pictures}", "--json",
-        f"--tacticSources={TACTICS}",
-    )  # fmt: skip
+        "build-engine", "--model", "digits", "--precision=auto", f"--calibImages={pictures}", "--json", *TUNING
+    )
     assert done.returncode == 0, done.stderr
     notes = json.loads(done.stdout)["manifest"]["notes"]
     print("\n" + "\n".join(notes))

@@ -40,7 +40,7 @@ input:
   std: [1.0, 1.0, 1.0]
 head: yolov8
 labels: {json.dumps([str(class_id) for class_id in range(CLASS_COUNT)])}
-thresholds: {{{{score: 0.25, iou: 0.45, max_detections: 300}}}}
+thresholds: {{{{score: 0.45, iou: 0.45, max_detections: 300}}}}
 """
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
 from trt_perception.backends.hardware import cpu_name
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError, BackendUnavailableError
@@ -64,6 +64,10 @@ class OnnxRuntimeSettings:
     tensorrt_engine_cache: str = ""
     tensorrt_workspace_mib: int = 0
 
+    def __post_init__(self) -> None:
+        require_thread_count("onnxruntime", "intra_op_threads", self.intra_op_threads)
+        require_thread_count("onnxruntime", "inter_op_threads", self.inter_op_threads)
+
 
 class OnnxRuntimeBackend(Backend):
     """Runs an ONNX file; the provider that really loaded is read back from the session."""
@@ -106,13 +110,13 @@ class OnnxRuntimeBackend(Backend):
         device = "cpu" if on_cpu else f"cuda:{self.device_index}"
         inputs = tuple(_spec(entry) for entry in session.get_inputs())
         outputs = tuple(_spec(entry) for entry in session.get_outputs())
-        self._input_name = inputs[0].name
-        self._output_names = [spec.name for spec in outputs]
-        if len(inputs) != 1:
+        if len(inputs) != 1 or inputs[0].dtype not in _DTYPES.values():
             raise BackendError(
                 f"{self.artifact} has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network "
-                "takes one image tensor"
+                f"takes one image tensor of type {', '.join(_DTYPES.values())}"
             )
+        self._input_name = inputs[0].name
+        self._output_names = [spec.name for spec in outputs]
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),

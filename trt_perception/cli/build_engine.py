@@ -55,6 +55,7 @@ def add_parser(subparsers: Any) -> None:
 def _add_precision(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fp16", action="store_true", help="allow FP16 beside FP32")
     group.add_argument("--int8", action="store_true", help="allow INT8 beside FP32 (with --fp16 beside FP16 too)")
+    group.add_argument("--noTF32", action="store_true", help="full FP32, not TF32, where FP32 runs")
     group.add_argument("--calib", type=Path, metavar="FILE", help="INT8 calibration cache: read if there, else written")
     group.add_argument("--calibImages", type=Path, metavar="FOLDER", help="pictures of what the camera sees, for INT8")
     group.add_argument("--calibCount", type=int, default=200, metavar="N", help="how many of them (default 200)")
@@ -143,6 +144,7 @@ def _options(args: argparse.Namespace, onnx: Path) -> BuildOptions:
         onnx=onnx,
         save_engine=args.saveEngine,
         fp16=args.fp16,
+        no_tf32=args.noTF32,
         int8=args.int8,
         calib=args.calib,
         calib_images=args.calibImages,

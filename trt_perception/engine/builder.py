@@ -101,6 +101,8 @@ class NativeBuild:
             flags.append(self._required("--layerPrecisions", dialect.layer_precision_flag))
         for flag in flags:
             config.set_flag(getattr(library.BuilderFlag, flag))
+        if options.no_tf32:
+            config.clear_flag(library.BuilderFlag.TF32)
         for pool, size in options.memory_pools.items():
             config.set_memory_pool_limit(self._member("--memPoolSize", "MemoryPoolType", MEMORY_POOLS[pool]), size)
         if options.optimization_level is not None:

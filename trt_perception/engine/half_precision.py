@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from trt_perception.backends.onnxruntime_backend import onnxruntime_part
+from trt_perception.engine.onnx_library import load_onnx
 from trt_perception.errors import PerceptionError
 
 
@@ -16,11 +17,8 @@ def convert_to_half(model: bytes, keep: Collection[str] = ()) -> bytes:
     must stay float32. Raises PerceptionError.
     """
     converter: Any = onnxruntime_part("transformers.float16")
-    onnx: Any = onnxruntime_part("quantization").quant_utils.onnx
     try:
-        converted = converter.convert_float_to_float16(
-            onnx.load_from_string(model), keep_io_types=True, node_block_list=list(keep)
-        )
+        converted = converter.convert_float_to_float16(load_onnx(model), keep_io_types=True, node_block_list=list(keep))
     except (ValueError, RuntimeError, TypeError) as error:
         raise PerceptionError(
             f"ONNX Runtime cannot convert the model to FP16: {error}; simplify it (python -m onnxsim), or build "

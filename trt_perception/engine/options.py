@@ -20,18 +20,20 @@ class BuildOptions:
     """One engine to build.
 
     onnx: the model. save_engine: where to, None for the cache folder `cache` (empty: the user's). fp16, int8:
-    precisions that TensorRT may use beside FP32. calib: INT8 calibration cache, read where it exists, else written.
-    calib_images: folder of pictures of what the camera sees; calib_count: how many of them are used at most.
-    int8_method: TensorRT's calibrator, Q/DQ nodes put in by ONNX Runtime, or the one that this TensorRT has. shapes:
-    for free sizes. memory_pools: trtexec's word → bytes. timing_cache_file: kernel timings, read and written.
-    optimization_level: 0 to 5, None for the library's. layer_precisions: layer or node name → fp32, fp16 or int8.
-    tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device: GPU index. force: build although a fitting engine is there.
+    precisions that TensorRT may use beside FP32. no_tf32: full FP32 where TensorRT would round to TF32's ten bits.
+    calib: INT8 calibration cache, read where it exists, else written. calib_images: folder of pictures of what the
+    camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes put in
+    by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word → bytes.
+    timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
+    layer_precisions: layer or node name → fp32, fp16 or int8. tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device:
+    GPU index. force: build although a fitting engine is there.
     """
 
     onnx: Path
     save_engine: Path | None = None
     cache: str = ""
     fp16: bool = False
+    no_tf32: bool = False
     int8: bool = False
     calib: Path | None = None
     calib_images: Path | None = None
@@ -75,6 +77,7 @@ class BuildOptions:
         """Everything else that changes the result, by trtexec's names; calibration: hash of what INT8 is based on."""
         options = {
             "fp16": str(self.fp16).lower(),
+            "noTF32": str(self.no_tf32).lower(),
             "versionCompatible": str(self.version_compatible).lower(),
             "excludeLeanRuntime": str(self.exclude_lean_runtime).lower(),
             "hardwareCompatibilityLevel": self.hardware_compatibility_level,

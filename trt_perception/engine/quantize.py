@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from trt_perception.backends.onnxruntime_backend import onnxruntime_part
 from trt_perception.engine.calibration import CalibrationImages
+from trt_perception.engine.onnx_library import load_onnx, state_kernel_shapes
 from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.errors import PerceptionError
 from trt_perception.types import Float32Array
@@ -61,25 +64,29 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
     with tempfile.TemporaryDirectory(prefix="trt_perception_") as folder:
         target = Path(folder) / "quantized.onnx"
         try:
-            quantization.quantize_static(
-                str(onnx),
-                str(target),
-                _Reader(input_name, images.tensors()),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(_QUANTIZED_OPERATORS),
-                per_channel=True,
-                activation_type=quantization.QuantType.QInt8,
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=quantization.CalibrationMethod.Entropy,
-                nodes_to_exclude=list(keep),
-                extra_options=_FOR_TENSORRT,
-            )
+            # ONNX Runtime prints its progress to standard output, which belongs to the command's own result.
+            with redirect_stdout(sys.stderr):
+                quantization.quantize_static(
+                    str(onnx),
+                    str(target),
+                    _Reader(input_name, images.tensors()),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    op_types_to_quantize=list(_QUANTIZED_OPERATORS),
+                    per_channel=True,
+                    activation_type=quantization.QuantType.QInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    calibrate_method=quantization.CalibrationMethod.Entropy,
+                    nodes_to_exclude=list(keep),
+                    extra_options=_FOR_TENSORRT,
+                )
         except (ValueError, RuntimeError, TypeError) as error:
             raise PerceptionError(
                 f"ONNX Runtime cannot quantise {onnx}: {error}; simplify the model (python -m onnxsim) or export it "
                 "with opset 13 or newer"
             ) from error
-        return target.read_bytes()
+        model = load_onnx(target.read_bytes())
+    state_kernel_shapes(model)
+    return bytes(model.SerializeToString())
 
 
 def _require_names(model: bytes, names: Collection[str]) -> None:

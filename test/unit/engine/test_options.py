@@ -42,6 +42,7 @@ def test_layer_precisions_may_have_colons_in_their_names() -> None:
     "change",
     [
         {"fp16": True},
+        {"no_tf32": True},
         {"version_compatible": True},
         {"hardware_compatibility_level": "ampere+"},
         {"optimization_level": 2},

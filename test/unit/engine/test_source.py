@@ -105,6 +105,23 @@ def test_int8_by_qdq_works_everywhere(
     assert 0 < relative_error(run(source.model, batch), run(model, batch)) < 0.05
 
 
+def test_quantised_convolutions_state_their_kernel(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True, int8_method="qdq")
+    source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
+    nodes = [node for node in load_from_string(source.model).graph.node if node.op_type == "Conv"]
+    kernels = [list(a.ints) for node in nodes for a in node.attribute if a.name == "kernel_shape"]
+    assert kernels == [[3, 3], [3, 3]]
+
+
+def test_nothing_is_printed_to_standard_output(
+    options: BuildOptions, images: CalibrationImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_source(
+        fake_tensorrt(OLD), replace(options, int8=True, int8_method="qdq"), options.onnx.read_bytes(), images
+    )
+    assert capsys.readouterr().out == ""
+
+
 def test_a_layer_kept_out_of_int8_is_not_quantised(options: BuildOptions, images: CalibrationImages) -> None:
     def quantised(**values: Any) -> int:
         wanted = replace(options, int8=True, int8_method="qdq", **values)

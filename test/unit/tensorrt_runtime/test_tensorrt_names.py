@@ -30,6 +30,7 @@ ALWAYS = {
     ],
     "IBuilderConfig": [
         "add_optimization_profile",
+        "clear_flag",
         "create_timing_cache",
         "get_tactic_sources",
         "get_timing_cache",
@@ -56,6 +57,7 @@ ALWAYS = {
         "num_io_tensors",
     ],
     "IExecutionContext": ["execute_async_v3", "get_tensor_shape", "set_input_shape", "set_tensor_address"],
+    "BuilderFlag": ["TF32"],
     "ProfilingVerbosity": ["DETAILED"],
     "TensorIOMode": ["INPUT"],
     "DataType": ["BOOL", "FLOAT", "HALF", "INT32", "INT8", "UINT8"],
