@@ -53,12 +53,9 @@ class Detector:
         self._head = head_for(model.head)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
-<<<<<<< HEAD
         shape = (1, model.input.channels, model.input.height, model.input.width)
         self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
-=======
         _require_range(model, backend.info)
->>>>>>> main
 
     @classmethod
     def open(
