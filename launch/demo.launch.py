@@ -1,12 +1,12 @@
 """detector.launch.py with a camera beside it that needs no driver: the built-in moving scene, files or a webcam."""
 
-import os
+from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from trt_perception.dds_environment import with_dds_variables
@@ -15,15 +15,14 @@ from trt_perception.resources import share_directory
 ARGUMENTS = (
     DeclareLaunchArgument("source", default_value="scene", description="folder, video, webcam's number, or `scene`"),
     DeclareLaunchArgument("rate_hz", default_value="30.0", description="camera rate"),
-    # The same argument as detector.launch.py has: the camera publishes where the detector listens.
-    DeclareLaunchArgument("image_topic", default_value="/camera/image_raw", description="the camera's image topic"),
-    DeclareLaunchArgument("image_transport", default_value="", choices=["", "raw", "compressed"]),
-    DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"]),
 )
+# Declared by detector.launch.py: the camera publishes where and as the detector listens.
+SHARED = ("image_topic", "image_transport", "namespace", "use_sim_time")
 
 
 def _camera(context: LaunchContext) -> list[Action]:
-    argument = {entry.name: LaunchConfiguration(entry.name).perform(context) for entry in ARGUMENTS}
+    names = (*SHARED, *(entry.name for entry in ARGUMENTS))
+    argument = {name: LaunchConfiguration(name).perform(context) for name in names}
     topic = argument["image_topic"]
     parameters = {
         "source": argument["source"],
@@ -36,15 +35,19 @@ def _camera(context: LaunchContext) -> list[Action]:
             package="trt_perception",
             executable="camera_node",
             name="camera",
+            namespace=argument["namespace"],
             output="screen",
             parameters=[parameters],
             remappings=[("image_raw", topic), ("image_raw/compressed", f"{topic}/compressed")],
-            env=with_dds_variables(os.environ, share_directory() / "config"),
+            env=with_dds_variables(context.environment, share_directory() / "config"),
+            respawn=True,
+            respawn_delay=1.0,
         )
     ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by `ros2 launch`."""
-    detector = IncludeLaunchDescription(PythonLaunchDescriptionSource([ThisLaunchFileDir(), "/detector.launch.py"]))
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_camera), detector])
+    # By its path rather than a substitution, so that --show-args lists the arguments of both files.
+    detector = PythonLaunchDescriptionSource(str(Path(__file__).with_name("detector.launch.py")))
+    return LaunchDescription([*ARGUMENTS, IncludeLaunchDescription(detector), OpaqueFunction(function=_camera)])

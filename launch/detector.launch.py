@@ -1,7 +1,5 @@
 """The detector and the budget monitor, in an environment that keeps images from getting lost between processes."""
 
-import os
-
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -11,43 +9,63 @@ from launch_ros.actions import Node
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.resources import share_directory
 
+FILES_CHOICE = "empty: as the parameter file says"
+
 ARGUMENTS = (
-    DeclareLaunchArgument("image_topic", default_value="/camera/image_raw", description="the camera's image topic"),
-    DeclareLaunchArgument("model", default_value="", description="overrides `model` of the parameter file"),
     DeclareLaunchArgument(
-        "backend", default_value="", description="NAME[:DEVICE][:PRECISION], put first in `backends`"
+        "image_topic",
+        default_value="/camera/image_raw",
+        description="the camera's image topic; a relative name goes below the namespace",
     ),
+    DeclareLaunchArgument(
+        "model", default_value="", description=f"model file, artifact or shipped model; {FILES_CHOICE}"
+    ),
+    DeclareLaunchArgument("backend", default_value="", description=f"NAME[:DEVICE][:PRECISION]; {FILES_CHOICE}"),
     DeclareLaunchArgument(
         "params_file",
         default_value=str(share_directory() / "config" / "detector.yaml"),
         description="parameters of both nodes",
     ),
-    DeclareLaunchArgument("control_rate_hz", default_value="50.0", description="rate of the control loop"),
-    DeclareLaunchArgument("namespace", default_value="", description="namespace of both nodes"),
     DeclareLaunchArgument(
-        "image_transport", default_value="", choices=["", "raw", "compressed"], description="how images come"
+        "control_rate_hz",
+        default_value="",
+        description=f"rate of the control loop; {FILES_CHOICE} (50 in the shipped one)",
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        choices=["", "raw", "compressed"],
+        description=f"how images come; {FILES_CHOICE}",
     ),
     DeclareLaunchArgument(
-        "autostart", default_value="", choices=["", "true", "false"], description="false under a lifecycle manager"
+        "autostart",
+        default_value="",
+        choices=["", "true", "false"],
+        description=f"false under a lifecycle manager; {FILES_CHOICE}",
     ),
-    DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"], description="use /clock"),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="", choices=["", "true", "false"], description=f"use /clock; {FILES_CHOICE}"
+    ),
 )
 
 
 def _nodes(context: LaunchContext) -> list[Action]:
     argument = {entry.name: LaunchConfiguration(entry.name).perform(context) for entry in ARGUMENTS}
-    sim_time = {"use_sim_time": argument["use_sim_time"] == "true"}
-    # An argument that is left empty leaves the parameter file's value alone.
-    given: dict[str, object] = {name: argument[name] for name in ("model", "image_transport") if argument[name]}
-    if argument["backend"]:
-        given["backends"] = [argument["backend"]]
-    if argument["autostart"]:
-        given["autostart"] = argument["autostart"] == "true"
+    # What is left empty is not passed on, and so leaves the parameter file's value alone.
+    given = {name: text for name, text in argument.items() if text}
+    both = {"use_sim_time": given["use_sim_time"] == "true"} if "use_sim_time" in given else {}
+    detector: dict[str, object] = {name: given[name] for name in ("model", "image_transport") if name in given}
+    if "backend" in given:
+        detector["backends"] = [given["backend"]]
+    if "autostart" in given:
+        detector["autostart"] = given["autostart"] == "true"
+    monitor = {"control_rate_hz": float(given["control_rate_hz"])} if "control_rate_hz" in given else {}
     common = {
         "package": "trt_perception",
         "namespace": argument["namespace"],
         "output": "screen",
-        "env": with_dds_variables(os.environ, share_directory() / "config"),
+        "env": with_dds_variables(context.environment, share_directory() / "config"),
         "respawn": True,
         "respawn_delay": 1.0,
     }
@@ -55,14 +73,14 @@ def _nodes(context: LaunchContext) -> list[Action]:
         Node(
             executable="detector_node",
             name="detector",
-            parameters=[argument["params_file"], given, sim_time],
+            parameters=[argument["params_file"], {**both, **detector}],
             remappings=[("image", argument["image_topic"])],
             **common,
         ),
         Node(
             executable="budget_monitor_node",
             name="budget_monitor",
-            parameters=[argument["params_file"], {"control_rate_hz": float(argument["control_rate_hz"])}, sim_time],
+            parameters=[argument["params_file"], {**both, **monitor}],
             **common,
         ),
     ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from pal_statistics_msgs.msg import Statistics
@@ -22,6 +21,7 @@ from trt_perception.latency import latency_values
 from trt_perception.live import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
 from trt_perception.ros import qos
+from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import (
     ClassTexts,
     detections_to_message,
@@ -39,14 +39,6 @@ CameraMessage: TypeAlias = Any  # sensor_msgs Image or CompressedImage, as image
 _WINDOW_FRAMES = 1000
 
 
-@dataclass
-class LinkState:
-    """What the middleware told of the subscription since activation."""
-
-    lost: int = 0
-    incompatible_policy: str | None = None
-
-
 class CameraChannel:
     """Owns one camera's publishers (from configure on) and its subscription (while active)."""
 
@@ -61,7 +53,7 @@ class CameraChannel:
         self.pipeline_channel: Channel[CameraMessage] = Channel(
             prefix.rstrip("/") or "image", decode, self._admit, self._deliver, self._report
         )
-        self.link = LinkState()
+        self.link = InputLink()
         self.windows: dict[str, SampleWindow] = {}
         self.last_error: str | None = None
         self.max_image_age_ms = 0.0
@@ -97,13 +89,18 @@ class CameraChannel:
 
     def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> None:
         """Starts to receive; every figure of this camera starts again."""
-        self.link = LinkState()
+        self.link = InputLink()
         self.windows = {}
         self.last_error = None
+
+        def on_image(message: CameraMessage, info: Mapping[str, int]) -> None:
+            self.link.arrived(info.get("publication_sequence_number"), self._node.count_publishers(self.topic))
+            offer(self.pipeline_channel, message)
+
         self._subscription = self._node.create_subscription(
             self.message_type,
             self.topic,
-            lambda message: offer(self.pipeline_channel, message),
+            on_image,
             qos.IMAGE_SUBSCRIPTION,
             # A group of its own: images come in while a service call or a model switch takes its time.
             callback_group=MutuallyExclusiveCallbackGroup(),
@@ -120,7 +117,7 @@ class CameraChannel:
             self._subscription = None
 
     def _on_lost(self, event: QoSMessageLostInfo) -> None:
-        self.link.lost += event.total_count_change
+        self.link.lost_event(event.total_count_change)
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
