@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 _DIMENSIONS = 4  # NCHW
+# What torch's C++ errors become in Python; damaged archives give each of them.
+_TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class TorchScriptBackend(Backend):
                 raise BackendError(f"{self.request}: weights stayed on {', '.join(strays)}; export the model again")
             if self.settings.freeze:
                 module = torch.jit.freeze(module)
-        except (RuntimeError, ValueError, OSError) as error:
+        except _TORCH_ERRORS as error:
             raise BackendError(
                 f"torch {torch.__version__} cannot load {self.artifact}: {_first_line(error)}; the file is damaged, "
                 "not a TorchScript archive, or saved by a newer torch: export it again"
@@ -131,7 +133,7 @@ class TorchScriptBackend(Backend):
         try:
             with torch.inference_mode():
                 return run(torch.from_numpy(batch))
-        except RuntimeError as error:
+        except _TORCH_ERRORS as error:
             raise BackendError(f"{self.request} failed while running {self.artifact}: {_last_line(error)}") from error
 
     def _infer_on_cpu(self, batch: torch.Tensor) -> RawOutputs:
