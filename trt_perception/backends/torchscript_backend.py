@@ -6,6 +6,7 @@ import itertools
 import time
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trt_perception.artifact_metadata import read_metadata
@@ -108,7 +109,7 @@ class TorchScriptBackend(Backend):
 
     def _load(self, torch: Any) -> Any:
         # torch.jit.load falls back to unpickling what is no archive, and a pickle can run code.
-        if not zipfile.is_zipfile(self.artifact):
+        if not _is_archive(self.artifact):
             raise BackendError(f"{self.artifact} is not a TorchScript archive; save it with torch.jit.save")
         try:
             module = torch.jit.load(str(self.artifact), map_location=self._device)
@@ -184,6 +185,13 @@ def _import_torch(backend: Backend) -> Any:
             f"{backend.request} needs the Python package torch ({error}); install it with `pip install torch`"
         ) from error
     return torch
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # an end record that speaks of several disks
+        return False
 
 
 def _flatten(torch: Any, value: Any) -> list[torch.Tensor]:
