@@ -167,7 +167,9 @@ def test_the_scan_sees_what_it_is_to_judge() -> None:
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
-    loaded = run_python(f"import sys, {PACKAGE}; print([m for m in sys.modules if m.split('.')[0] in ('numpy', 'cv2')])")
+    loaded = run_python(
+        f"import sys, {PACKAGE}; print([m for m in sys.modules if m.split('.')[0] in ('numpy', 'cv2')])"
+    )
     assert loaded == "[]"
 
 

@@ -244,7 +244,10 @@ def test_a_tensor_need_not_be_contiguous_and_is_left_as_it_was(subject: Subject)
 @pytest.mark.parametrize(
     ("tensor", "words"),
     [
-        (batch_of(1).astype(np.float64), "got a float64 tensor of shape (1, 3, 8, 8); the network takes images: float32"),
+        (
+            batch_of(1).astype(np.float64),
+            "got a float64 tensor of shape (1, 3, 8, 8); the network takes images: float32",
+        ),
         (batch_of(1).astype(np.uint8), "got a uint8 tensor"),
         (batch_of(1)[0], "of shape (3, 8, 8); the network takes images: float32 (?, "),
         (batch_of(1)[None], "of shape (1, 1, 3, 8, 8)"),

@@ -154,7 +154,9 @@ def test_half_outputs_come_as_single(tmp_path: Path) -> None:
     np.testing.assert_allclose(array, batch_of(1) * 2, rtol=0.01)
 
 
-@pytest.mark.parametrize(("module", "words"), [(Number, "returned a int; expected tensors"), (Two, "failed while running")])
+@pytest.mark.parametrize(
+    ("module", "words"), [(Number, "returned a int; expected tensors"), (Two, "failed while running")]
+)
 def test_a_module_that_is_no_network_of_one_image(tmp_path: Path, module: Any, words: str) -> None:
     with make(save(module(), tmp_path / "odd.torchscript")) as backend, pytest.raises(BackendError, match=words):
         backend.infer(batch_of(1))

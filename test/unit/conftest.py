@@ -21,5 +21,5 @@ def fake_model(tmp_path: Path) -> ModelFile:
     """A model that the fake backend runs: every picture has one box of class 7 in its middle."""
     path = tmp_path / "fake.onnx"
     path.write_bytes(b"")
-    labels = tuple("zero one two three four five six seven eight nine".split())
+    labels = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
     return ModelFile("fake", "detect", {"onnx": Artifact(path)}, InputSpec(320, 320), "yolov8", labels)

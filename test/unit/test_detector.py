@@ -224,9 +224,7 @@ def test_with_fallback_the_next_runs_and_says_why(
     assert reason.startswith("runs recording instead of fake: fake: told not to open")
 
 
-def test_with_fallback_a_backend_without_its_artifact_is_passed_over(
-    fake_backend: str, fake_model: ModelFile
-) -> None:
+def test_with_fallback_a_backend_without_its_artifact_is_passed_over(fake_backend: str, fake_model: ModelFile) -> None:
     backend = open_first(fake_model, ["torchscript", fake_backend], allow_fallback=True)
     assert "no torchscript artifact" in (backend.info.fallback_reason or "")
     backend.close()
