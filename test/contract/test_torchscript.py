@@ -119,22 +119,22 @@ def test_half_precision_on_the_cpu_is_refused(good: Path) -> None:
         backend.open()
 
 
-class Nested(torch.nn.Module):  # type: ignore[misc]
+class Nested(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         return {"a": x + 1, "b": x + 2}, [x + 3, x + 4]
 
 
-class Brain(torch.nn.Module):  # type: ignore[misc]
+class Brain(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(torch.bfloat16) * 2
 
 
-class Number(torch.nn.Module):  # type: ignore[misc]
+class Number(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> int:
         return 3
 
 
-class Two(torch.nn.Module):  # type: ignore[misc]
+class Two(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
 

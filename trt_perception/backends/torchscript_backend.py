@@ -27,7 +27,9 @@ _TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, Memo
 class TorchScriptSettings:
     """cudnn_benchmark: cuDNN times its algorithms on the first frames and keeps the fastest. freeze: weights become
     constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
-    0 = torch's choice.
+    0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
+    set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
+    cores, 25 to 40 ms with it).
     """
 
     cudnn_benchmark: bool = True
