@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,21 +18,34 @@ _ONNX_METADATA_FIELD = 14  # onnx.proto: ModelProto.metadata_props
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protocol buffers' wire types
 _MAX_METADATA_BYTES = 1 << 24
 _MAX_ENGINE_HEADER_BYTES = 1 << 20
+# What opening and reading damaged files raises; RuntimeError: an encrypted or unusually compressed archive.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    RecursionError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path, suffix: str | None = None) -> dict[str, str]:
     """The metadata of an .onnx, .torchscript, .pt or .engine file, empty when it carries none.
 
-    Ultralytics' exports keep names, imgsz, stride and task there. Raises ModelFileError for another suffix or a
-    file that is not of its suffix's format.
+    suffix: the format, for a file that does not bear its suffix. Ultralytics' exports keep names, imgsz, stride and
+    task there. Raises ModelFileError for another suffix or a file that is not of its suffix's format.
     """
-    reader = _READERS.get(path.suffix.lower())
+    suffix = suffix or path.suffix.lower()
+    reader = _READERS.get(suffix)
     if reader is None:
         raise ModelFileError(f"{path} is not a model; expected a file ending in .yaml, {', '.join(_READERS)}")
     try:
         return reader(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path} cannot be read as a {path.suffix} file ({error}); export it again") from error
+    except _DAMAGE as error:
+        raise ModelFileError(f"{path} cannot be read as a {suffix} file ({error}); export it again") from error
 
 
 def _read_onnx(path: Path) -> dict[str, str]:
@@ -94,8 +110,11 @@ def _byte_fields(entry: bytes) -> Iterator[tuple[int, bytes]]:
     file = io.BytesIO(entry)
     while file.tell() < len(entry):
         field, wire, length = _read_tag(file)
-        if wire == _BYTES:
-            yield field, file.read(length)
+        if wire != _BYTES:
+            continue
+        if file.tell() + length > len(entry):
+            raise ValueError("a metadata entry is longer than its field says")
+        yield field, file.read(length)
 
 
 def _read_torchscript(path: Path) -> dict[str, str]:
@@ -126,7 +145,7 @@ def engine_header_size(path: Path) -> int:
         return 0
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     return 4 + length
 
@@ -135,7 +154,12 @@ def texts(values: object) -> dict[str, str]:
     """A JSON object as text to text, which is what ONNX can hold."""
     if not isinstance(values, dict):
         raise ValueError("the metadata is not a JSON object")
-    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return {str(key): value if isinstance(value, str) else _json(value) for key, value in values.items()}
+
+
+def _json(value: object) -> str:
+    # Characters stay as they are: the readers of names take Python's literals, which know no surrogate pairs.
+    return json.dumps(value, ensure_ascii=False)
 
 
 _READERS: dict[str, Callable[[Path], dict[str, str]]] = {

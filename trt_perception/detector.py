@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends import create_backend
+from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
 from trt_perception.errors import BackendError, ImageError, PerceptionError
 from trt_perception.heads import head_for
@@ -45,7 +45,7 @@ class Detector:
         """Takes over an opened backend: closing the detector closes it.
 
         Raises ModelFileError for an unknown head and BackendError when the model file and the artifact disagree on
-        the input's size.
+        the input's size or on the range of its values.
         """
         self.model = model
         self.thresholds = thresholds or model.thresholds
@@ -54,6 +54,7 @@ class Detector:
         self._preprocess = Preprocessor(model.input)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
+        _require_range(model, backend.info)
 
     @classmethod
     def open(
@@ -68,7 +69,8 @@ class Detector:
         """Loads the model and opens the first of `backends` (`NAME[:DEVICE][:PRECISION]`).
 
         The others, and another device than the one asked for, are tried only with allow_fallback; what then runs and
-        why is in `info.fallback_reason`. settings: backend name → its settings. Raises PerceptionError.
+        why is in `info.fallback_reason`. settings: backend name → its settings; those of backends that are not used
+        may be there too. Raises PerceptionError.
         """
         chosen = model if isinstance(model, ModelFile) else load_model(model)
         backend = open_first(chosen, backends, allow_fallback=allow_fallback, settings=settings)
@@ -140,6 +142,10 @@ def open_first(
     requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
     if not requests:
         raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    strangers = sorted(set(settings or {}) - set(backend_table()))
+    if strangers:
+        known = ", ".join(sorted(backend_table()))
+        raise PerceptionError(f"there are settings for {', '.join(strangers)}; backends are {known}")
     failures: list[PerceptionError] = []
     for request in requests if allow_fallback else requests[:1]:
         try:
@@ -181,4 +187,18 @@ def _require_size(model: ModelFile, info: BackendInfo) -> None:
         raise BackendError(
             f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
             f"{spec}; correct `input` in the model file"
+        )
+
+
+def _require_range(model: ModelFile, info: BackendInfo) -> None:
+    """A network that takes integers normalises them itself: fractions would all become 0."""
+    spec = info.inputs[0]
+    if np.issubdtype(np.dtype(spec.dtype), np.floating):
+        return
+    given = model.input
+    unscaled = given.scale == 1.0 and not any(given.mean) and all(std == 1.0 for std in given.std)
+    if spec.dtype != "uint8" or not unscaled:
+        raise BackendError(
+            f"model {model.name!r}: the network takes {spec}; a picture can be given to it only as uint8 with "
+            "input.scale 1.0 and no mean and std: correct `input` in the model file, or export it with a float32 input"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from trt_perception.model_file import ModelFile
 from trt_perception.types import FrameResult, Image
 
 Message = TypeVar("Message")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +42,12 @@ class Processed(Generic[Message]):
 
 @dataclass
 class FrameCounts:
-    """What became of the frames since activation: received = all the others together, and at most one in work.
+    """What became of the frames since activation: received = all the others together, one that may wait, and one
+    that may be in work; after stop() all the others together.
 
     superseded: a newer one came before it was taken. stale: too old when taken. skipped: the share of inference was
-    used up. paused: inference was switched off. malformed: no picture in it. failed: network or backend failed.
+    used up. paused: inference was switched off or stopped. malformed: no picture in it. failed: network or backend
+    failed.
     """
 
     received: int = 0
@@ -120,23 +124,22 @@ class LivePipeline(Generic[Message]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the frame it is at; a second call does nothing."""
+        """Ends the thread after the frame it is at; one that waits is counted as paused. A second call does nothing."""
         with self._wake:
             self._running = False
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            with self._wake:
+                self._put_waiting_aside()
 
     def set_enabled(self, enabled: bool) -> None:
         """Pauses (frames are received and put aside as paused) or resumes."""
         with self._wake:
             self._enabled = enabled
             if not enabled:
-                for channel in self._channels:
-                    if channel.waiting is not None:
-                        channel.waiting = None
-                        channel.counts.paused += 1
+                self._put_waiting_aside()
 
     def offer(self, channel: Channel[Message], message: Message) -> None:
         """Takes the newest frame of a camera; one that still waits is counted as superseded. Never blocks."""
@@ -157,9 +160,21 @@ class LivePipeline(Generic[Message]):
             old, self._detector = self._detector, detector
         return old
 
+    def _put_waiting_aside(self) -> None:
+        for channel in self._channels:
+            if channel.waiting is not None:
+                channel.waiting = None
+                channel.counts.paused += 1
+
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            self._process(*taken)
+            channel, frame = taken
+            try:
+                self._process(channel, frame)
+            # A thread that died of one frame would look, for ever after, like a scene with nothing in it.
+            except Exception as error:
+                log.exception("an unexpected error while a frame of %s was handed out", channel.name)
+                channel.report(_unexpected(error))
 
     def _take(self) -> tuple[Channel[Message], Received[Message]] | None:
         """The waiting frame of the camera whose turn it is; None when the thread is to end."""
@@ -176,18 +191,10 @@ class LivePipeline(Generic[Message]):
         return None
 
     def _process(self, channel: Channel[Message], frame: Received[Message]) -> None:
-        taken_ns = time.monotonic_ns()
-        refused = channel.admit(frame) or (None if self._governor.allows(taken_ns) else "skipped")
-        if refused is not None:
-            setattr(channel.counts, refused, getattr(channel.counts, refused) + 1)
-            return
         try:
-            start_ns = time.monotonic_ns()
-            image = channel.decode(frame.message)
-            decode_ns = time.monotonic_ns() - start_ns
-            with self._in_detector:
-                model = self._detector.model
-                result = self._detector.detect(image)
+            taken_ns = time.monotonic_ns()
+            refused = channel.admit(frame) or (None if self._governor.allows(taken_ns) else "skipped")
+            processed = None if refused else self._detect(channel, frame, taken_ns)
         except ImageError as error:
             channel.counts.malformed += 1
             channel.report(error)
@@ -196,9 +203,29 @@ class LivePipeline(Generic[Message]):
             channel.counts.failed += 1
             channel.report(error)
             return
+        except Exception as error:  # as in _run
+            log.exception("an unexpected error in a frame of %s", channel.name)
+            channel.counts.failed += 1
+            channel.report(_unexpected(error))
+            return
+        if processed is None:
+            setattr(channel.counts, str(refused), getattr(channel.counts, str(refused)) + 1)
+            return
+        channel.counts.processed += 1
+        channel.deliver(processed, channel.counts)
+
+    def _detect(self, channel: Channel[Message], frame: Received[Message], taken_ns: int) -> Processed[Message]:
+        start_ns = time.monotonic_ns()
+        image = channel.decode(frame.message)
+        decode_ns = time.monotonic_ns() - start_ns
+        with self._in_detector:
+            model = self._detector.model
+            result = self._detector.detect(image)
         times = result.times
         self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
-        channel.counts.processed += 1
         queue_wait_ns = taken_ns - frame.received_ns
-        processed = Processed(frame.message, image, model, result, frame.received_ns, queue_wait_ns, decode_ns)
-        channel.deliver(processed, channel.counts)
+        return Processed(frame.message, image, model, result, frame.received_ns, queue_wait_ns, decode_ns)
+
+
+def _unexpected(error: Exception) -> PerceptionError:
+    return PerceptionError(f"unexpected {type(error).__name__}: {error}; the log has the traceback, please report it")

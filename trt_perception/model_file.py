@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "stretch", "crop")
 NETWORK_COLORS: tuple[NetworkColor, ...] = ("rgb", "bgr", "gray")
 ARTIFACT_KINDS = ("onnx", "torchscript", "engine")
 MAX_SIDE_PX = 16384
+TASKS = ("detect",)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class InputSpec:
 
     width, height: pixels. value = (pixel * scale - mean) / std for each channel, pixel in 0..255.
     resize: `letterbox` keeps the aspect ratio and fills the border with pad_value, `stretch` does not keep it,
-    `crop` scales the short side to short_side pixels and cuts the centre out (as ImageNet models are evaluated).
+    `crop` scales the short side to short_side pixels and cuts the centre out (as ImageNet models are evaluated);
+    short_side counts there alone, and is at least the longer of width and height. Raises ModelFileError if not.
     """
 
     width: int
@@ -39,6 +42,13 @@ class InputSpec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     short_side: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resize == "crop" and self.short_side < max(self.width, self.height):
+            raise ModelFileError(
+                f"short_side is {self.short_side}; a {self.width}x{self.height} crop needs at least "
+                f"{max(self.width, self.height)}"
+            )
 
     @property
     def channels(self) -> int:
@@ -113,14 +123,14 @@ def load_model_file(path: Path) -> ModelFile:
     """
     root = read_yaml(path)
     name = root.take("name", str, path.stem)
-    task = root.take("task", str, "detect")
+    task = _choice(root, "task", "detect", TASKS)
     artifacts = _artifacts(root)
     input_section = root.take_section("input")
     if input_section is None:
         raise root.invalid("input", "is missing; give at least input.width and input.height")
     input_spec = _input(input_section)
     head = root.take("head", str)
-    labels = tuple(str(label) for label in root.take("labels", list, []))
+    labels = _labels(root)
     thresholds = _thresholds(root.take_section("thresholds"))
     root.finish()
     return ModelFile(name, task, artifacts, input_spec, head, labels, thresholds, path)
@@ -143,7 +153,7 @@ def _artifacts(root: Section) -> dict[str, Artifact]:
             raise entry.invalid("sha256", f"is {sha256!r}; expected 64 hexadecimal digits")
         artifacts[kind] = Artifact(root.path.parent / entry.take("path", str), sha256)
         entry.finish()
-    section.finish()
+    section.finish(known=ARTIFACT_KINDS)
     if not artifacts:
         raise root.invalid("artifacts", f"is empty; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
     return artifacts
@@ -161,14 +171,26 @@ def _input(section: Section) -> InputSpec:
     std = _per_channel(section, "std", 1.0, channels)
     if any(value <= 0 for value in std):
         raise section.invalid("std", f"is {list(std)}; expected numbers above 0")
-    short_side = section.take("short_side", int, min(width, height))
-    if resize == "crop" and short_side < max(width, height):
-        raise section.invalid("short_side", f"is {short_side}; a {width}x{height} crop needs {max(width, height)}")
-    spec = InputSpec(
-        width, height, color_order, resize, pad_value, section.take("scale", float, 1 / 255), mean, std, short_side
-    )
+    least, default_side = (max(width, height), min(width, height)) if resize == "crop" else (0, 0)
+    short_side = section.take("short_side", int, default_side)
+    if not least <= short_side <= MAX_SIDE_PX:
+        raise section.invalid(
+            "short_side", f"is {short_side}; a {resize} to {width}x{height} takes {least} to {MAX_SIDE_PX}"
+        )
+    scale = section.take("scale", float, 1 / 255)
+    if not 0 < scale < math.inf:
+        raise section.invalid("scale", f"is {scale}; expected a number above 0")
     section.finish()
-    return spec
+    return InputSpec(width, height, color_order, resize, pad_value, scale, mean, std, short_side)
+
+
+def _labels(root: Section) -> tuple[str, ...]:
+    labels = root.take("labels", list, [])
+    for position, label in enumerate(labels):
+        # YAML reads a bare no, yes, on and off as truth values.
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise root.invalid("labels", f"has {label!r} as number {position}; expected a name, in quotes if need be")
+    return tuple(str(label) for label in labels)
 
 
 def _side(section: Section, key: str) -> int:
@@ -187,9 +209,13 @@ def _choice(section: Section, key: str, default: str, choices: tuple[str, ...]) 
 
 def _per_channel(section: Section, key: str, default: float, channels: int) -> tuple[float, ...]:
     values = section.take(key, list, [default] * channels)
-    if len(values) != channels or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        raise section.invalid(key, f"is {values!r}; expected a list of {channels} numbers, one a channel")
+    if len(values) != channels or not all(_is_finite_number(v) for v in values):
+        raise section.invalid(key, f"is {values!r}; expected a list of {channels} finite numbers, one a channel")
     return tuple(float(v) for v in values)
+
+
+def _is_finite_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _thresholds(section: Section | None) -> Thresholds:

@@ -24,7 +24,7 @@ def load_model(model: str | Path) -> ModelFile:
     path = Path(model)
     if not path.suffix and path.name == str(model):
         return _shipped(path.name)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         return load_model_file(path)
     if not path.is_file():
         raise ModelFileError(f"the model {path} does not exist; give a model file (.yaml), an artifact, or a name")
@@ -66,7 +66,7 @@ def _from_artifact(path: Path, metadata: Mapping[str, str]) -> ModelFile:
 def _literal(path: Path, key: str, text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ModelFileError(f"{path}: its metadata {key} is {text[:80]!r}, which is no literal value") from error
 
 
@@ -74,7 +74,7 @@ def _image_size(path: Path, text: str) -> tuple[int, int]:
     value = _literal(path, "imgsz", text)
     sides = (value, value) if isinstance(value, int) else value
     valid = isinstance(sides, list | tuple) and len(sides) == 2
-    if not valid or not all(isinstance(s, int) and 1 <= s <= MAX_SIDE_PX for s in sides):
+    if not valid or not all(type(s) is int and 1 <= s <= MAX_SIDE_PX for s in sides):
         raise ModelFileError(f"{path}: its metadata imgsz is {text[:80]!r}; expected [height, width] in pixels")
     return sides[0], sides[1]
 
@@ -84,7 +84,7 @@ def _labels(path: Path, text: str) -> tuple[str, ...]:
     names = dict(enumerate(value)) if isinstance(value, list | tuple) else value
     try:
         by_id = {int(key): str(name) for key, name in names.items()}
-    except (AttributeError, ValueError, TypeError):
+    except (AttributeError, ValueError, TypeError, OverflowError):
         by_id = {}
     if sorted(by_id) != list(range(len(by_id))) or not by_id:
         raise ModelFileError(f"{path}: its metadata names is {text[:80]!r}; expected names numbered from 0")

@@ -61,7 +61,10 @@ def read_picture(path: Path) -> Uint8Array:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f"{path} cannot be read ({error.strerror}); give a picture file") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        raise ImageError(f"{path} cannot be decoded ({error.err}); expected e.g. JPEG or PNG") from error
     if picture is None:
         raise ImageError(f"{path} is no picture that OpenCV can read; expected e.g. JPEG or PNG")
     return np.asarray(picture, np.uint8)
@@ -70,7 +73,7 @@ def read_picture(path: Path) -> Uint8Array:
 def _image_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not files:
         raise ImageError(f"the folder {path} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return files

@@ -85,7 +85,7 @@ def shared_graph() -> Iterator[Running]:
 def running(shared_graph: Running) -> Iterator[Running]:
     """One detector for all tests that leave it as they found it."""
     yield shared_graph
-    shared_graph.graph.set_parameters("detector", score_threshold=0.25, class_id_format="name", fake__busy_ms=0.0)
+    shared_graph.graph.set_parameters("detector", score_threshold=0.45, class_id_format="name", fake__busy_ms=0.0)
     assert shared_graph.graph.set_parameters("detector", backends=["fake"])[0].successful
     for mailbox in (shared_graph.detections, shared_graph.latency):
         mailbox.clear()
@@ -175,7 +175,7 @@ def test_parameters_out_of_range_or_of_another_type_are_refused(running: Running
         (result,) = running.graph.set_parameters("detector", **values)
         assert not result.successful
         assert result.reason
-    assert running.graph.get_parameter("detector", "score_threshold") == 0.25
+    assert running.graph.get_parameter("detector", "score_threshold") == 0.45
 
 
 def test_every_parameter_is_described(running: Running) -> None:
@@ -400,7 +400,7 @@ def test_outputs_that_are_no_detections_are_an_error(graph: Graph, output: str, 
 def test_label_info_reaches_a_late_subscriber(running: Running) -> None:
     labels = running.graph.listen(LabelInfo, "label_info", qos.LATCHED).wait_for()
     assert [c.class_name for c in labels.class_map] == [str(d) for d in range(10)]
-    assert labels.threshold == pytest.approx(0.25)
+    assert labels.threshold == pytest.approx(0.45)
 
 
 def test_annotated_image_is_drawn_while_someone_subscribes(running: Running) -> None:

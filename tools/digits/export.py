@@ -15,12 +15,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tools.digits.data import SIDE_PX
+from tools.digits.data import LETTERBOX_GREY, SIDE_PX
 from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, STRIDES_PX, ConvUnit, DigitNet, cell_centers, decode_boxes
+from trt_perception.model_file import file_sha256
 
 OPSET = 17
 INPUT_NAME = "images"
 OUTPUT_NAME = "output0"
+
+_MODEL_FILE = f"""\
+# The demo model: handwritten digits on photographs. Written by tools/digits/export.py, after tools/digits/train.py.
+name: digits
+task: detect
+artifacts:  # relative to this file
+{{artifacts}}
+input:
+  width: {SIDE_PX}
+  height: {SIDE_PX}
+  color_order: rgb
+  resize: letterbox
+  pad_value: {LETTERBOX_GREY}
+  scale: {1 / 255!r}  # value = (pixel * scale - mean) / std
+  mean: [0.0, 0.0, 0.0]
+  std: [1.0, 1.0, 1.0]
+head: yolov8
+labels: {json.dumps([str(class_id) for class_id in range(CLASS_COUNT)])}
+thresholds: {{{{score: 0.45, iou: 0.45, max_detections: 300}}}}
+"""
 
 
 class ExportedNet(nn.Module):
@@ -103,6 +124,15 @@ def export_torchscript(network: ExportedNet, path: Path) -> None:
     torch.jit.save(traced, str(path), _extra_files={"config.txt": json.dumps(typed)})
 
 
+def write_model_file(folder: Path) -> None:
+    """Writes digits.yaml, the model file, beside the two artifacts, with their hashes."""
+    artifacts = {kind: f"digits.{kind}" for kind in ("onnx", "torchscript")}
+    entries = "\n".join(
+        f"  {kind}: {{path: {name}, sha256: {file_sha256(folder / name)}}}" for kind, name in artifacts.items()
+    )
+    (folder / "digits.yaml").write_text(_MODEL_FILE.format(artifacts=entries), encoding="utf-8")
+
+
 def load_network(checkpoint: Path) -> DigitNet:
     """Loads the weights that train.py wrote."""
     network = DigitNet()
@@ -120,6 +150,7 @@ def main() -> None:
     with torch.no_grad():
         export_onnx(network, arguments.folder / "digits.onnx")
         export_torchscript(network, arguments.folder / "digits.torchscript")
+    write_model_file(arguments.folder)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tools.digits.data import SIDE_PX, Batch, TrainingStream
-from tools.digits.export import ExportedNet
+from tools.digits.export import ExportedNet, load_network
 from tools.digits.loss import Targets, detection_loss
 from tools.digits.network import CLASS_COUNT, STRIDES_PX, DigitNet, cell_centers
 from tools.digits.score import heldout_map, torch_infer
@@ -28,10 +28,10 @@ _PEAK_RATE = 3e-3
 _FINAL_RATE_SHARE = 0.01
 _WARMUP_SHARE = 0.03
 _WEIGHT_DECAY = 0.02
-_AVERAGE_DECAY = 0.999
+_AVERAGE_DECAY = 0.998
 _LARGEST_GRADIENT = 10.0
 _LARGEST_NOISE_SIGMA = 8.0 / 255.0
-_REPORT_EVERY_S = 10.0
+_REPORT_EVERY_S = 30.0
 
 
 def learning_rate(progress: float) -> float:
@@ -42,36 +42,41 @@ def learning_rate(progress: float) -> float:
     return _PEAK_RATE * (_FINAL_RATE_SHARE + (1 - _FINAL_RATE_SHARE) * falling)
 
 
-def train(data: Path, *, limit_s: float, batch_size: int, workers: int, seed: int, device: torch.device) -> DigitNet:
+def train(
+    network: DigitNet, data: Path, *, limit_s: float, batch_size: int, workers: int, seed: int, device: torch.device
+) -> DigitNet:
     """Trains for limit_s seconds and returns the running average of the weights, on the CPU."""
     torch.manual_seed(seed)
-    network = DigitNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
-    centers, _ = cell_centers([(SIDE_PX // stride, SIDE_PX // stride) for stride in STRIDES_PX], device)
     loader = DataLoader(TrainingStream(data, batch_size, seed), batch_size=None, num_workers=workers)
     batches = iter(loader)
     start_s = report_s = time.monotonic()
-    step = 0
+    step = scenes = 0
     while (progress := (time.monotonic() - start_s) / limit_s) < 1.0:
         images, targets = _to_device(next(batches), device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             predictions = network(images)
+        side_px = images.shape[-1]
+        centers, _ = cell_centers([(side_px // stride, side_px // stride) for stride in STRIDES_PX], device)
         score_loss, box_loss = detection_loss(predictions, centers, targets)
         optimizer.zero_grad(set_to_none=True)
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
         step += 1
+        scenes += len(images)
         _follow(average, network, min(_AVERAGE_DECAY, step / (step + 10)))
         if time.monotonic() - report_s > _REPORT_EVERY_S:
             report_s = time.monotonic()
             print(f"{progress:6.1%} step {step}: scores {score_loss:.3f} boxes {box_loss:.3f}", flush=True)
-    print(f"{step} steps, {step * batch_size} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
-    on_processor: DigitNet = average.to("cpu")
-    return on_processor
+    print(f"{step} steps, {scenes} scenes, {time.monotonic() - start_s:.0f} s on {device}", flush=True)
+    network.load_state_dict(average.state_dict())
+    network.cpu()
+    return network
 
 
 def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:
@@ -92,9 +97,9 @@ def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Targets]:
 @torch.no_grad()
 def _follow(average: DigitNet, network: DigitNet, decay: float) -> None:
     """Moves the averaged weights (and batch norm statistics) towards the current ones."""
-    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if slow.dtype.is_floating_point:
-            slow.lerp_(fast, 1.0 - decay)
+    pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
+    slow, fast = zip(*((a, b) for a, b in pairs if a.dtype.is_floating_point), strict=True)
+    torch._foreach_lerp_(slow, fast, 1.0 - decay)
 
 
 def main() -> None:
@@ -102,14 +107,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the .npz that split.py wrote")
     parser.add_argument("--checkpoint", type=Path, required=True, help="where the weights go (.pt)")
+    parser.add_argument("--initial", type=Path, help="weights of an earlier run to go on from (.pt)")
     parser.add_argument("--limit-s", type=float, default=240.0, help="seconds to train")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128, help="scenes per batch at 320x320")
     parser.add_argument("--workers", type=int, default=14, help="processes that compose scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scored-scenes", type=int, default=200)
     arguments = parser.parse_args()
     network = train(
+        load_network(arguments.initial) if arguments.initial else DigitNet(),
         arguments.data,
         limit_s=arguments.limit_s,
         batch_size=arguments.batch_size,

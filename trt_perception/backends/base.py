@@ -156,14 +156,14 @@ class Backend(abc.ABC):
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 
         Raises BackendError when the tensor does not fit, when the backend is not open, or when the run fails; the
-        backend stays open.
+        backend stays open. A tensor that is not contiguous is copied first.
         """
         spec = self.info.inputs[0]
         if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
             raise BackendError(
                 f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
             )
-        return self._infer(batch)
+        return self._infer(np.ascontiguousarray(batch))
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
@@ -195,6 +195,14 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def _close(self) -> None:
         """Also called after a failed _open, so every resource may still be missing."""
+
+
+def require_thread_count(backend: str, setting: str, value: int) -> None:
+    """Raises BackendError for a negative number of threads."""
+    if value < 0:
+        raise BackendError(
+            f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
+        )
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

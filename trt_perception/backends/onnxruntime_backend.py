@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
 from trt_perception.backends.hardware import cpu_name
 from trt_perception.errors import BackendError, BackendUnavailableError
 from trt_perception.types import AnyArray, TensorSpec
@@ -43,6 +43,10 @@ class OnnxRuntimeSettings:
     inter_op_threads: int = 0
     execution: str = "sequential"
     allow_spinning: bool = True
+
+    def __post_init__(self) -> None:
+        require_thread_count("onnxruntime", "intra_op_threads", self.intra_op_threads)
+        require_thread_count("onnxruntime", "inter_op_threads", self.inter_op_threads)
 
 
 class OnnxRuntimeBackend(Backend):
@@ -82,13 +86,13 @@ class OnnxRuntimeBackend(Backend):
         device = "cpu" if on_cpu else f"cuda:{self.device_index}"
         inputs = tuple(_spec(entry) for entry in session.get_inputs())
         outputs = tuple(_spec(entry) for entry in session.get_outputs())
-        self._input_name = inputs[0].name
-        self._output_names = [spec.name for spec in outputs]
-        if len(inputs) != 1:
+        if len(inputs) != 1 or inputs[0].dtype not in _DTYPES.values():
             raise BackendError(
                 f"{self.artifact} has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network "
-                "takes one image tensor"
+                f"takes one image tensor of type {', '.join(_DTYPES.values())}"
             )
+        self._input_name = inputs[0].name
+        self._output_names = [spec.name for spec in outputs]
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),

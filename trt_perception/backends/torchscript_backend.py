@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trt_perception.artifact_metadata import read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
 from trt_perception.backends.hardware import cpu_name
-from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class TorchScriptSettings:
     cudnn_benchmark: bool = True
     freeze: bool = True
     intra_op_threads: int = 0
+
+    def __post_init__(self) -> None:
+        require_thread_count("torchscript", "intra_op_threads", self.intra_op_threads)
 
 
 class TorchScriptBackend(Backend):
@@ -72,10 +75,16 @@ class TorchScriptBackend(Backend):
             # An archive does not tell its tensors' shapes: the input's are the caller's, the outputs' come with them.
             inputs=(TensorSpec("images", "float32", (None,) * _DIMENSIONS),),
             outputs=(),
-            metadata=read_metadata(self.artifact),
+            metadata=self._metadata(),
             fallback_reason=fallback_reason,
             notes=tuple(notes),
         )
+
+    def _metadata(self) -> dict[str, str]:
+        try:
+            return read_metadata(self.artifact, ".torchscript")
+        except ModelFileError as error:
+            raise BackendError(f"{self.request}: {error}") from error
 
     def _choose_device(self, torch: Any) -> tuple[str, str | None]:
         """The device to load on, and why it is not the one asked for."""
@@ -155,7 +164,8 @@ class TorchScriptBackend(Backend):
         for output in outputs:
             if output.device.type != self._device.type:
                 raise BackendError(f"{self.request}: an output came from {output.device}; export the model again")
-        return [o.float() if o.dtype == self._torch.float16 else o for o in outputs]
+        halves = (self._torch.float16, self._torch.bfloat16)
+        return [o.float() if o.dtype in halves else o for o in outputs]
 
     def _close(self) -> None:
         was_on_cuda = self._module is not None and self._device.type == "cuda"

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trt_perception.control_budget.picture import write_budget_picture
 from trt_perception.errors import PerceptionError
 from trt_perception.statistics import Summary, summarize
 
@@ -61,7 +62,7 @@ def render(seen: Seen) -> Group:
     lines = [
         "frames: " + ", ".join(f"{count} {name}" for name, count in frames.items()),
         f"detections: {', '.join(seen.found) or 'none'}",
-        f"control budget: {_status(seen, ': control budget')[0]}",
+        f"control budget: {seen.budget.sentence if seen.budget else 'not known yet'}",
     ]
     return Group(table, Text("\n".join(lines)))
 
@@ -90,9 +91,14 @@ def all_accounted(seen: Seen) -> bool:
 
 
 def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Path]:
-    """Writes annotated.png and latency.json; returns their paths. Raises PerceptionError when something is missing."""
-    if seen.best_picture is None:
+    """Writes annotated.png, latency.json and budget.png and returns their paths.
+
+    Raises PerceptionError when something is missing or cannot be written.
+    """
+    if seen.picture is None:
         raise PerceptionError("no annotated image came; see the detector's status in /diagnostics")
+    if seen.budget is None or seen.budget_thresholds is None:
+        raise PerceptionError("no control_budget came; see the monitor's status in /diagnostics")
     document: dict[str, Any] = {
         "date_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"system": platform.platform(), "processor": _status(seen, ": inference")[1].get("device_name")},
@@ -100,9 +106,9 @@ def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Pa
         "first_detection_s": round(first_detection_s, 3),
         "frames": frame_counts(seen),
         "stages": {name: asdict(summary) for name, summary in stage_summaries(seen).items()},
-        "control_budget": seen.budget,
+        "control_budget": {"sentence": seen.budget.sentence, **seen.budget.named},
     }
-    good, png = cv2.imencode(".png", seen.best_picture)
+    good, png = cv2.imencode(".png", seen.picture)
     if not good:
         raise PerceptionError("the annotated image could not be encoded as PNG")
     contents = {"annotated.png": png.tobytes(), "latency.json": (json.dumps(document, indent=1) + "\n").encode()}
@@ -112,7 +118,9 @@ def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Pa
             (folder / name).write_bytes(content)
     except OSError as error:
         raise PerceptionError(f"{folder} cannot be written ({error.strerror}); give --output another one") from error
-    return [folder / name for name in contents]
+    picture = folder / "budget.png"
+    write_budget_picture(picture, seen.budget_shares, seen.budget_thresholds, seen.budget.sentence)
+    return [*(folder / name for name in contents), picture]
 
 
 def _status(seen: Seen, ending: str) -> tuple[str, dict[str, str]]:

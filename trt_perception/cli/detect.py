@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from trt_perception.annotate import annotate
-from trt_perception.cli.options import add_model_options, backends, fraction
+from trt_perception.cli.options import add_model_options, backends, fraction, whole_number
 from trt_perception.cli.progress import progress
 from trt_perception.detector import Detector, as_image
 from trt_perception.errors import ImageError
@@ -32,7 +32,9 @@ def add_parser(subparsers: Any) -> None:
     add_model_options(parser)
     parser.add_argument("--score-threshold", type=fraction, help="0-1 (default: the model file's)")
     parser.add_argument("--iou-threshold", type=fraction, help="0-1 (default: the model file's)")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N pictures (default: all)")
+    parser.add_argument(
+        "--limit", type=whole_number, default=0, metavar="N", help="stop after N pictures (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write annotated pictures there")
     parser.set_defaults(run=run)

@@ -153,14 +153,14 @@ class BudgetAccountant:
         period_ns = self._period.period_ns
         first, end = self._window(now_ns)
         runs = self._runs(first, end)
-        busy_count = sum(run.count for run in runs)
+        busy_count = sum(run.length for run in runs)
         newest_ns = runs[-1].busy_ns if runs else 0
         newest_is_last = bool(runs) and runs[-1].end == end
         return BudgetFigures(
             period=self._period,
             window_start_ns=self._period.start_ns(first),
             window_end_ns=self._period.start_ns(end),
-            busy_ns=sum(run.busy_ns * run.count for run in runs),
+            busy_ns=sum(run.busy_ns * run.length for run in runs),
             all_periods=share_figures(runs, end - first - busy_count, newest_ns if newest_is_last else 0, period_ns),
             with_inference=share_figures(runs, 0, newest_ns, period_ns),
             over_warn_count=count_over(runs, thresholds.borderline_share * period_ns),

@@ -75,7 +75,7 @@ class BudgetFigures:
 
 def share_figures(runs: Sequence[PeriodRun], idle_count: int, last_busy_ns: int, period_ns: int) -> ShareFigures | None:
     """Figures over the periods of `runs` and `idle_count` idle ones; None when that is no period at all."""
-    by_share = sorted((run.busy_ns, run.count) for run in runs)
+    by_share = sorted((run.busy_ns, run.length) for run in runs)
     if idle_count:
         by_share.insert(0, (0, idle_count))
     total = sum(count for _, count in by_share)
@@ -104,7 +104,7 @@ def share_figures(runs: Sequence[PeriodRun], idle_count: int, last_busy_ns: int,
 
 def count_over(runs: Sequence[PeriodRun], busy_ns: float) -> int:
     """How many periods were busy for `busy_ns` or longer."""
-    return sum(run.count for run in runs if run.busy_ns >= busy_ns)
+    return sum(run.length for run in runs if run.busy_ns >= busy_ns)
 
 
 def longest_streak(runs: Sequence[PeriodRun], busy_ns: float) -> int:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trt_perception.control_budget.control_period import ControlPeriod
 
 
-@dataclass(frozen=True)
-class PeriodRun:
-    """`count` control periods in a row, from index `first` on, each busy for `busy_ns` (1 to the period, ns)."""
+class PeriodRun(NamedTuple):
+    """`length` control periods in a row, from index `first` on, each busy for `busy_ns` (1 to the period, ns).
+
+    A tuple, because a report makes one or two for each inference of the window.
+    """
 
     first: int
-    count: int
+    length: int
     busy_ns: int
 
     @property
     def end(self) -> int:
         """Index of the period after the run."""
-        return self.first + self.count
+        return self.first + self.length
 
 
 def period_runs(intervals_ns: Iterable[tuple[int, int]], period: ControlPeriod) -> list[PeriodRun]:
@@ -30,10 +32,10 @@ def period_runs(intervals_ns: Iterable[tuple[int, int]], period: ControlPeriod) 
     """
     runs: list[PeriodRun] = []
 
-    def charge(index: int, count: int, busy_ns: int) -> None:
+    def charge(index: int, length: int, busy_ns: int) -> None:
         if runs and runs[-1].first == index:
             busy_ns += runs.pop().busy_ns
-        runs.append(PeriodRun(index, count, busy_ns))
+        runs.append(PeriodRun(index, length, busy_ns))
 
     for start_ns, end_ns in intervals_ns:
         first = period.index_at(start_ns)

@@ -90,7 +90,8 @@ class UnitedBudget:
             return _Account(BudgetAccountant(period, window_ns=window_ns, lateness_ns=lateness_ns), thresholds)
 
         self._by_topic = {topic: account() for topic in topics}
-        self._total = account()
+        # What one detector takes is the total.
+        self._total = account() if len(topics) > 1 else self._by_topic[topics[0]]
 
     @property
     def period(self) -> ControlPeriod:
@@ -112,7 +113,8 @@ class UnitedBudget:
         if topic not in self._by_topic:
             raise KeyError(f"topic is {topic!r}; expected one of {', '.join(self._by_topic)}")
         accepted = self._by_topic[topic].accountant.add(start_ns, end_ns, now_ns)
-        self._total.accountant.add(start_ns, end_ns, now_ns)
+        if len(self._by_topic) > 1:
+            self._total.accountant.add(start_ns, end_ns, now_ns)
         return accepted
 
     def shares(self, now_ns: int) -> list[tuple[int, float]]:
@@ -122,7 +124,10 @@ class UnitedBudget:
     def report(self, now_ns: int) -> UnitedReport:
         """The reports at `now_ns`; they take one step of the hysteresis, so ask at a steady rate."""
         by_topic = {topic: account.report(now_ns) for topic, account in self._by_topic.items()}
-        total = self._total.report(now_ns, detector_count=len(by_topic))
+        if len(by_topic) > 1:
+            total = self._total.report(now_ns, detector_count=len(by_topic))
+        else:
+            (total,) = by_topic.values()
         return UnitedReport(self._total.tracker.thresholds, self._total.accountant.window_ns, total, by_topic)
 
     def _accounts(self) -> list[_Account]:

@@ -19,7 +19,8 @@ class Yolov8Head:
     def decode(self, outputs: Sequence[AnyArray], score_threshold: float, class_count: int) -> Candidates:
         """See Head.decode; a box has the class of its highest score, as in Ultralytics' prediction."""
         output = outputs[0] if outputs else np.zeros(0)
-        if output.ndim != 3 or output.shape[1] < 5 or (class_count and output.shape[1] != 4 + class_count):
+        fits = output.ndim == 3 and output.shape[0] >= 1 and output.shape[1] >= 5
+        if not fits or (class_count and output.shape[1] != 4 + class_count):
             rows = 4 + class_count if class_count else "4 + classes"
             raise OutputError(
                 f"the network gave {describe_shapes(outputs)}; the yolov8 head expects (batch, {rows}, anchors): "

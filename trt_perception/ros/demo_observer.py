@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,9 +19,14 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image as ImageMessage
 from vision_msgs.msg import Detection2DArray
 
+from trt_perception.control_budget import BudgetThresholds
+from trt_perception.control_budget.terminal import BudgetView
 from trt_perception.ros import qos
+from trt_perception.ros.follow_budget import BudgetFollower
 from trt_perception.ros.messages import image_from_message, statistics_values
 from trt_perception.types import Uint8Array
+
+_BUDGET_PERIOD_S = 0.25
 
 
 @dataclass
@@ -29,10 +35,11 @@ class Seen:
 
     samples: dict[str, list[float]] = field(default_factory=dict)
     diagnostics: dict[str, tuple[int, str, Mapping[str, str]]] = field(default_factory=dict)
-    budget: dict[str, float] = field(default_factory=dict)
+    budget: BudgetView | None = None
+    budget_shares: list[tuple[int, float]] = field(default_factory=list)
+    budget_thresholds: BudgetThresholds | None = None
     found: list[str] = field(default_factory=list)
-    best_picture: Uint8Array | None = None
-    best_count: int = -1
+    picture: Uint8Array | None = None
 
 
 class DemoObserver(Node):
@@ -42,11 +49,12 @@ class DemoObserver(Node):
         super().__init__("demo_observer")
         self._seen = Seen()
         self._lock = threading.Lock()
-        self._counts_by_stamp: dict[tuple[int, int], int] = {}
+        self._latency_s = 0.0
         self.create_subscription(Statistics, "inference_latency", self._on_latency, qos.MONITOR_SUBSCRIPTION)
-        self.create_subscription(Statistics, "control_budget", self._on_budget, qos.RESULTS)
         self.create_subscription(Detection2DArray, "detections", self._on_detections, qos.RESULTS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.RESULTS)
+        self._follower = BudgetFollower(self, "control_budget")
+        self.create_timer(_BUDGET_PERIOD_S, self._take_budget)
 
     def watch_annotated_image(self) -> None:
         """Subscribes to annotated_image, which the detector draws only from then on."""
@@ -59,28 +67,28 @@ class DemoObserver(Node):
             yield self._seen
 
     def _on_latency(self, message: Statistics) -> None:
+        self._latency_s = time.monotonic()
         with self._lock:
             for name, value in statistics_values(message).items():
                 self._seen.samples.setdefault(name, []).append(value)
 
-    def _on_budget(self, message: Statistics) -> None:
-        with self._lock:
-            self._seen.budget = statistics_values(message)
+    def _take_budget(self) -> None:
+        view = self._follower.view()
+        # When the camera has finished, the window that was full of inference is the one to keep.
+        if view is not None and time.monotonic() - self._latency_s < 2 * _BUDGET_PERIOD_S:
+            with self._lock:
+                self._seen.budget = view
+                self._seen.budget_shares = self._follower.shares()
+                self._seen.budget_thresholds = self._follower.thresholds()
 
     def _on_detections(self, message: Detection2DArray) -> None:
         found = [f"{d.results[0].hypothesis.class_id} {d.results[0].hypothesis.score:.2f}" for d in message.detections]
-        stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
         with self._lock:
             self._seen.found = found
-            self._counts_by_stamp[stamp] = len(found)
 
     def _on_annotated(self, message: ImageMessage) -> None:
-        stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
         with self._lock:
-            count = self._counts_by_stamp.get(stamp, 0)
-            if count >= self._seen.best_count:
-                self._seen.best_count = count
-                self._seen.best_picture = np.array(image_from_message(message).pixels)
+            self._seen.picture = np.array(image_from_message(message).pixels)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:

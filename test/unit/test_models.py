@@ -1,0 +1,222 @@
+"""What a user may give as a model: a name, a model file, or an artifact that says enough of itself."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trt_perception.artifact_metadata import engine_header_size, read_metadata
+from trt_perception.errors import ModelFileError
+from trt_perception.model_file import InputSpec
+from trt_perception.models import load_model
+
+# As Ultralytics' exporter writes it: text in ONNX, JSON in the others.
+ULTRALYTICS = {"names": {0: "person", 1: "Füße 😀"}, "imgsz": [192, 320], "task": "detect", "stride": 32, "batch": 1}
+
+
+def write_onnx(path: Path, metadata: dict[str, object]) -> None:
+    model = onnx.ModelProto(ir_version=8, producer_name="test")
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=str(value))
+    path.write_bytes(model.SerializeToString())
+
+
+def write_torchscript(path: Path, metadata: dict[str, object]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", b"never read")
+        archive.writestr("net/extra/config.txt", json.dumps(metadata))
+
+
+def write_engine(path: Path, metadata: dict[str, object]) -> None:
+    header = json.dumps(metadata).encode()
+    path.write_bytes(len(header).to_bytes(4, "little") + header + b"ftrt" + bytes(100))
+
+
+WRITERS: dict[str, tuple[Callable[[Path, dict[str, object]], None], str]] = {
+    "net.onnx": (write_onnx, "onnx"),
+    "NET.ONNX": (write_onnx, "onnx"),
+    "net.torchscript": (write_torchscript, "torchscript"),
+    "net.pt": (write_torchscript, "torchscript"),
+    "net.engine": (write_engine, "engine"),
+}
+
+
+def refused(model: str | Path) -> str:
+    with pytest.raises(ModelFileError) as caught:
+        load_model(model)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_artifact_with_metadata_needs_no_model_file(tmp_path: Path, name: str) -> None:
+    write, kind = WRITERS[name]
+    path = tmp_path / name
+    write(path, ULTRALYTICS)
+    model = load_model(str(path))
+    assert model.labels == ("person", "Füße 😀")
+    assert model.input == InputSpec(width=320, height=192)
+    assert (model.head, model.task, model.name) == ("yolov8", "detect", path.stem)
+    assert model.artifact(kind).path == path
+    assert list(model.artifacts) == [kind]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_artifact_without_metadata_asks_for_a_model_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name][0](path, {"names": {0: "a"}})
+    message = refused(path)
+    assert str(path) in message
+    assert "no imgsz, task in its metadata" in message
+    assert "write a model file" in message
+
+
+METADATA_MISTAKES: dict[str, tuple[str, object, str]] = {
+    "task": ("task", "segment", "made for the task 'segment'; only detect"),
+    "names with a hole": ("names", {0: "a", 2: "b"}, "numbered from 0"),
+    "no names": ("names", {}, "numbered from 0"),
+    "names of nothing": ("names", "os.system('x')", "no literal value"),
+    "names that cannot be looked up": ("names", "{[0]: 'a'}", "no literal value"),
+    "endless number": ("names", "{1e999: 'a'}", "numbered from 0"),
+    "size of nothing": ("imgsz", "wide", "no literal value"),
+    "size of truth": ("imgsz", True, "expected [height, width]"),
+    "size of zero": ("imgsz", [0, 320], "expected [height, width]"),
+    "three sizes": ("imgsz", [3, 320, 320], "expected [height, width]"),
+    "deep": ("imgsz", "[" * 5000, "no literal value"),
+}
+
+
+@pytest.mark.parametrize("mistake", METADATA_MISTAKES)
+def test_a_mistake_in_the_metadata_is_named(tmp_path: Path, mistake: str) -> None:
+    key, value, words = METADATA_MISTAKES[mistake]
+    path = tmp_path / "net.onnx"
+    write_onnx(path, {**ULTRALYTICS, key: value})
+    message = refused(path)
+    assert str(path) in message
+    assert words in message
+
+
+def test_one_size_is_both_sides_and_names_may_be_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(path, {**ULTRALYTICS, "imgsz": 320, "names": ["a", "b"]})
+    model = load_model(path)
+    assert (model.input.width, model.input.height, model.labels) == (320, 320, ("a", "b"))
+
+
+def test_a_shipped_model_goes_by_its_name() -> None:
+    model = load_model("digits")
+    assert model.labels == tuple("0123456789")
+    assert {"onnx", "torchscript"} <= set(model.artifacts)
+    for artifact in model.artifacts.values():
+        artifact.verify()
+
+
+def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
+    assert "no model named 'nosuch' comes with the package (there is: " in refused("nosuch")
+    assert "digits" in refused("nosuch")
+    assert "absent.onnx does not exist" in refused(tmp_path / "absent.onnx")
+    assert "absent.yaml cannot be read" in refused(tmp_path / "absent.yaml")
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(b"x")
+    assert "expected a file ending in .yaml, .onnx, .torchscript, .pt, .engine" in refused(picture)
+
+
+def test_a_model_file_may_end_in_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "NET.YAML"
+    path.write_text("artifacts: {onnx: a.onnx}\ninput: {width: 8, height: 8}\nhead: yolov8\n", encoding="utf-8")
+    assert load_model(path).name == "NET"
+
+
+def test_an_engine_without_a_header_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "plain.engine"
+    path.write_bytes(b"ftrt" + bytes(1000))
+    assert engine_header_size(path) == 0
+    assert read_metadata(path) == {}
+    write_engine(path, {"names": 1})
+    header = json.dumps({"names": 1}).encode()
+    assert path.read_bytes()[engine_header_size(path) :].startswith(b"ftrt")
+    assert engine_header_size(path) == 4 + len(header)
+
+
+def test_a_nested_header_is_no_header(tmp_path: Path) -> None:
+    nested = b'{"a":' + b"[" * 100_000
+    path = tmp_path / "nested.engine"
+    path.write_bytes(len(nested).to_bytes(4, "little") + nested)
+    assert engine_header_size(path) == 0
+
+
+def test_a_metadata_field_longer_than_its_entry(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    entry = b"\x0a" + b"\xff" * 9 + b"\x01"  # key of 2^64 - 1 bytes
+    path.write_bytes(bytes([14 << 3 | 2, len(entry)]) + entry)
+    with pytest.raises(ModelFileError, match="longer than its field says"):
+        read_metadata(path)
+
+
+def test_a_damaged_archive_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/extra/config.txt", json.dumps(ULTRALYTICS) * 100)
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"net\.torchscript cannot be read as a \.torchscript file"):
+        read_metadata(path)
+
+
+@pytest.fixture(scope="module")
+def good_artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("artifacts")
+    contents = {}
+    for name, (write, _) in WRITERS.items():
+        write(folder / name, ULTRALYTICS)
+        contents[name] = (folder / name).read_bytes()
+    return contents
+
+
+fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@given(data=st.data())
+@fuzz
+def test_damage_gives_metadata_or_a_model_file_error(
+    tmp_path: Path, good_artifacts: dict[str, bytes], name: str, data: st.DataObject
+) -> None:
+    content = bytearray(good_artifacts[name])
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[position] = data.draw(st.integers(0, 255))
+    path = tmp_path / name
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    expect_metadata_or_error(path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@given(garbage=st.binary(max_size=200))
+@fuzz
+def test_garbage_gives_metadata_or_a_model_file_error(tmp_path: Path, name: str, garbage: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(garbage)
+    expect_metadata_or_error(path)
+    header = b'{"names": ' + garbage
+    path.write_bytes(len(header).to_bytes(4, "little") + header)
+    expect_metadata_or_error(path)
+
+
+def expect_metadata_or_error(path: Path) -> None:
+    try:
+        metadata = read_metadata(path)
+    except ModelFileError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(isinstance(text, str) for pair in metadata.items() for text in pair)
+    try:
+        load_model(path)
+    except ModelFileError as error:
+        assert str(path) in str(error)
