@@ -12,11 +12,12 @@ from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import InvalidParameterException, ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor, ShutdownException
+from rclpy.executors import Executor, ShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from trt_perception.errors import PerceptionError
+from trt_perception.ros.node_executor import NodeExecutor
 
 # A model that is being loaded cannot be interrupted: past this the process ends without it.
 _STOP_TIMEOUT_S = 2.0
@@ -32,7 +33,7 @@ class RunnableNode(Protocol):
         """Ends the node's own threads; called once, before the node is destroyed."""
 
 
-def run_node(create: Callable[[], Node], args: Sequence[str] | None = None, threads: int = 2) -> int:
+def run_node(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Runs until SIGINT or SIGTERM; returns the process's exit code: 0 asked to end, 1 the node failed.
 
     rclpy's own signal handlers shut its context down at once, under the feet of whatever is publishing; here the
@@ -46,7 +47,7 @@ def run_node(create: Callable[[], Node], args: Sequence[str] | None = None, thre
             print(f"cannot start: {error}", file=sys.stderr)
             rclpy.try_shutdown()
             return 1
-        executor = MultiThreadedExecutor(num_threads=threads)
+        executor = NodeExecutor()
         executor.add_node(node)
         spinning = threading.Thread(target=_spin, args=(node, executor, ending), name="executor", daemon=True)
         spinning.start()
