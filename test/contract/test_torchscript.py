@@ -79,6 +79,13 @@ def test_nothing_is_ever_unpickled(tmp_path: Path, good: Path, kind: str) -> Non
     assert not victim.exists()
 
 
+def test_what_is_no_archive_does_not_reach_torch(tmp_path: Path, good: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    path.write_bytes(traps(tmp_path / "victim", good)["a pickle"])
+    with pytest.raises(BackendError, match="is not a TorchScript archive; save it with"):
+        make(path).open()
+
+
 def test_the_trap_itself_works(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     pickle.loads(pickle.dumps(Trap(victim)))

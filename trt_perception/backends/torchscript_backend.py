@@ -110,7 +110,7 @@ class TorchScriptBackend(Backend):
         return f"cuda:{self.device_index}", None
 
     def _load(self, torch: Any) -> Any:
-        # torch.jit.load falls back to unpickling what is no archive, and a pickle can run code.
+        # A pickle can run code, so what is no archive never reaches torch, whatever its version does with it.
         if not _is_archive(self.artifact):
             raise BackendError(f"{self.artifact} is not a TorchScript archive; save it with torch.jit.save")
         try:
