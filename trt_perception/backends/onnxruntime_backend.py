@@ -85,8 +85,12 @@ class OnnxRuntimeBackend(Backend):
         self._session = session
         on_cpu = actual == _PROVIDERS["cpu"]
         device = "cpu" if on_cpu else f"cuda:{self.device_index}"
-        inputs = tuple(_spec(entry) for entry in session.get_inputs())
-        outputs = tuple(_spec(entry) for entry in session.get_outputs())
+        try:
+            inputs = tuple(_spec(entry) for entry in session.get_inputs())
+            outputs = tuple(_spec(entry) for entry in session.get_outputs())
+            metadata = dict(session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise BackendError(f"{self.artifact} holds names that are not UTF-8 ({error}); export it again") from error
         if len(inputs) != 1 or inputs[0].dtype not in _DTYPES.values():
             raise BackendError(
                 f"{self.artifact} has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network "
@@ -104,7 +108,7 @@ class OnnxRuntimeBackend(Backend):
             library=f"onnxruntime {ort.__version__}",
             inputs=inputs,
             outputs=outputs,
-            metadata=dict(session.get_modelmeta().custom_metadata_map),
+            metadata=metadata,
             fallback_reason=fallback_reason,
         )
 
