@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,10 @@ class Started:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Any:
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Visits a launch file as `ros2 launch` does, up to the point where processes would start."""
+    # launch_ros leaves a file of parameters behind for every node.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     nodes: list[Any] = []
 
     def prepare_only(node: Any, context: Any) -> None:

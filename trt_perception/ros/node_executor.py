@@ -48,5 +48,6 @@ class NodeExecutor(Executor):
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """As rclpy's; a call that still runs is not waited for."""
+        ended = bool(super().shutdown(timeout_sec))
         self._pool.shutdown(wait=False)
-        return bool(super().shutdown(timeout_sec))
+        return ended
