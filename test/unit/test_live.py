@@ -56,9 +56,9 @@ class Camera:
         self.delivered: list[Processed[int]] = []
         self.errors: list[PerceptionError] = []
         self.happened = threading.Condition()
-        self.refuse: Callable[[Received[int]], str | None] = lambda frame: None
+        self.is_fresh: Callable[[Received[int]], bool] = lambda frame: True
         self.on_deliver: Callable[[Processed[int]], None] = lambda frame: None
-        self.channel = Channel[int](name, self.decode, lambda frame: self.refuse(frame), self.deliver, self.report)
+        self.channel = Channel[int](name, self.decode, lambda frame: self.is_fresh(frame), self.deliver, self.report)
 
     def decode(self, number: int) -> Image:
         if number < 0:
@@ -257,9 +257,9 @@ def test_a_failing_delivery_ends_neither_the_thread_nor_the_balance(caplog: pyte
     assert "publisher is gone" in caplog.text
 
 
-def test_refused_frames_are_counted_under_their_reason() -> None:
+def test_stale_frames_are_counted() -> None:
     camera, detector = Camera(), StubDetector()
-    camera.refuse = lambda frame: "stale" if frame.message < 10 else None
+    camera.is_fresh = lambda frame: frame.message >= 10
     with running([camera], detector) as pipeline:
         pipeline.offer(camera.channel, 1)
         while camera.counts.stale < 1:
