@@ -9,7 +9,7 @@ PYTEST_ARGUMENTS ?=
 # Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
 IN_VENV := .venv/bin/python -m tools.setup.environment
 # Launch files are left out of the type check: their folder bears the name of ROS's launch.
-TYPED := trt_perception test tools setup.py
+TYPED := trt_perception test tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test lint format lock clean
@@ -41,4 +41,4 @@ lock:  ## choose new versions for requirements/*.txt from requirements/*.in
 
 clean:  ## remove .venv and all that was built
 	rm -rf .venv build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	find trt_perception test tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find trt_perception test tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

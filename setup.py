@@ -33,12 +33,13 @@ setup(
         *shared_files("config"),
     ],
     python_requires=">=3.10",
-    install_requires=["numpy>=1.21", "opencv-python-headless>=4.5,<5", "PyYAML>=5.4"],
+    install_requires=["numpy>=1.21", "opencv-python-headless>=4.5,<5", "PyYAML>=5.4", "rich>=10"],
     extras_require={
+        "picture": ["matplotlib>=3.5"],
         "onnxruntime": ["onnxruntime>=1.16"],
         "onnxruntime-gpu": ["onnxruntime-gpu>=1.16"],
         "torch": ["torch>=2.0"],
-        "tensorrt": ["tensorrt>=8.5", "pycuda>=2022.1"],
+        "tensorrt": ["tensorrt>=8.5", "pycuda>=2022.1", "onnx>=1.13"],
         # Without this entry `colcon test` runs no test at all and calls it a success.
         "test": ["pytest"],
     },

@@ -25,6 +25,7 @@ from trt_perception.statistics import Summary, summarize
 
 _START_TIMEOUT_S = 60.0
 _SETTLE_TIMEOUT_S = 20.0
+_ERROR_LEVEL = 2  # diagnostic_msgs/DiagnosticStatus.ERROR
 # /diagnostics comes once a second: what a node said before the last picture is replaced after this.
 _TWO_REPORTS_S = 2.5
 _STAGES = ("queue_wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms", "total_ms")
@@ -128,10 +129,20 @@ def _wait(
         with observer.looking() as seen:
             if ready(seen):
                 return
+            problem = _problem(seen)
+        if problem is not None:
+            raise PerceptionError(f"the detector cannot run: {problem}")
         time.sleep(0.1)
     with observer.looking() as seen:
         told = "; ".join(f"{name}: {message}" for name, (_, message, _) in seen.diagnostics.items())
     raise PerceptionError(f"waited {limit_s:.0f} s in vain for {what}; the nodes say: {told or 'nothing'}")
+
+
+def _problem(seen: Seen) -> str | None:
+    for name, (level, message, _) in seen.diagnostics.items():
+        if name.endswith(": inference") and level >= _ERROR_LEVEL:
+            return message
+    return None
 
 
 def _is_active(seen: Seen) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from pal_statistics_msgs.msg import Statistics
 from vision_msgs.msg import Detection2DArray
 
 from test.gpu.conftest import TACTICS, TIMINGS
-from test.ros.graph import Graph, values_of
+from test.ros.graph import Graph, Mailbox, values_of
 from trt_perception.heldout import heldout_scenes
 
-FRAMES = 100
+FRAMES = 50
+MOST_FRAMES = 300
 STAGES = ("preprocess_ms", "host_to_device_ms", "inference_ms", "device_to_host_ms", "postprocess_ms", "total_ms")
 
 
@@ -28,6 +29,14 @@ STAGES = ("preprocess_ms", "host_to_device_ms", "inference_ms", "device_to_host_
 def engine() -> None:
     line = [sys.executable, "-m", "trt_perception.cli.main", "build-engine", "--model", "digits", "--fp16"]
     subprocess.run([*line, f"--tacticSources={TACTICS}", *TIMINGS], check=True, timeout=280)
+
+
+def answers(latency: Mailbox, stamp_s: int) -> bool:
+    """True when the node has processed the frame of that stamp."""
+    with suppress(AssertionError):
+        latency.wait_for(lambda message: message.header.stamp.sec == stamp_s, timeout_s=0.2)
+        return True
+    return False
 
 
 def test_the_node_detects_and_reports_every_stage(engine: None) -> None:
@@ -38,24 +47,22 @@ def test_the_node_detects_and_reports_every_stage(engine: None) -> None:
         detections = graph.listen(Detection2DArray, "detections")
         latency = graph.listen(Statistics, "inference_latency")
         camera.wait_for_subscriber()
-        # What is published before the two have found each other is lost.
-        while not latency.messages:
-            camera.send(scenes[0].image_bgr, stamp=Time(sec=1))
-            time.sleep(0.05)
-        latency.clear()
-        for index in range(FRAMES):
-            camera.send(scenes[index % len(scenes)].image_bgr, stamp=Time(sec=10 + index))
-            time.sleep(0.02)
-        last = latency.wait_for(lambda message: message.header.stamp.sec == 9 + FRAMES)
-        found = detections.wait_for(lambda message: message.header.stamp.sec == 9 + FRAMES)
+        # Large pictures may get lost on the way, and all are before the two have found each other: send until answered.
+        answered = sent = 0
+        while answered < FRAMES and sent < MOST_FRAMES:
+            camera.send(scenes[sent % len(scenes)].image_bgr, stamp=Time(sec=10 + sent))
+            answered += answers(latency, 10 + sent)
+            sent += 1
+        last = latency.messages[-1]
+        found = detections.wait_for(lambda message: message.header.stamp == last.header.stamp)
         code = node.end()
         log = node.log()
     values = values_of(last)
     rows = [values_of(message) for message in latency.messages]
-    print(f"\n{len(rows)} of {FRAMES} frames; medians in ms:")
+    print(f"\n{answered} frames of {sent} that were sent; medians in ms:")
     for stage in STAGES:
         print(f"  {stage} {sorted(row[stage] for row in rows)[len(rows) // 2]:.3f}")
-    assert len(rows) > FRAMES // 2
+    assert answered == FRAMES
     assert set(STAGES) <= set(values)
     assert all(values[stage] > 0 for stage in STAGES)
     assert len(found.detections) == values["detection_count"] > 0

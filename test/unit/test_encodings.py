@@ -88,9 +88,7 @@ def test_the_last_row_may_lack_its_padding() -> None:
         ("mono8", 2**32 - 1, 2**32 - 1, 2**32 - 1, 12, "data has 12 bytes"),
     ],
 )
-def test_a_message_that_is_no_picture(
-    encoding: str, width: int, height: int, step: int, size: int, words: str
-) -> None:
+def test_a_message_that_is_no_picture(encoding: str, width: int, height: int, step: int, size: int, words: str) -> None:
     with pytest.raises(ImageError) as caught:
         decode_image(encoding, width, height, step, bytes(size))
     assert words in str(caught.value)
@@ -99,7 +97,13 @@ def test_a_message_that_is_no_picture(
 fields = st.one_of(st.integers(0, 40), st.integers(0, 2**32 - 1))
 
 
-@given(encoding=st.sampled_from([*MEANING, "yuv422", "16UC1"]), width=fields, height=fields, step=fields, data=st.binary(max_size=3000))
+@given(
+    encoding=st.sampled_from([*MEANING, "yuv422", "16UC1"]),
+    width=fields,
+    height=fields,
+    step=fields,
+    data=st.binary(max_size=3000),
+)
 @settings(max_examples=300)
 def test_whatever_the_fields_say_nothing_outside_the_data_is_read(
     encoding: str, width: int, height: int, step: int, data: bytes

@@ -33,7 +33,9 @@ def ultralytics_letterbox(pixels: Uint8Array, width: int, height: int, pad: int)
     unpadded = max(round(columns * ratio), 1), max(round(rows * ratio), 1)
     half_x, half_y = (width - unpadded[0]) / 2, (height - unpadded[1]) / 2
     if (columns, rows) != unpadded:
-        pixels = cv2.resize(pixels, unpadded, interpolation=cv2.INTER_LINEAR).astype(np.uint8).reshape(*unpadded[::-1], -1)
+        pixels = (
+            cv2.resize(pixels, unpadded, interpolation=cv2.INTER_LINEAR).astype(np.uint8).reshape(*unpadded[::-1], -1)
+        )
     top, bottom = round(half_y - 0.1), round(half_y + 0.1)
     left, right = round(half_x - 0.1), round(half_x + 0.1)
     bordered = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(pad, pad, pad, pad))
@@ -90,9 +92,7 @@ def test_a_gray_network_gets_luminance(order: ColorOrder) -> None:
 def test_padded_rows_are_read_past(order: ColorOrder) -> None:
     channels = CHANNELS[order]
     padded = picture(80, 40, channels)
-    view = np.lib.stride_tricks.as_strided(
-        padded, (40, 71, channels), (80 * channels, channels, 1), writeable=False
-    )
+    view = np.lib.stride_tricks.as_strided(padded, (40, 71, channels), (80 * channels, channels, 1), writeable=False)
     before = padded.copy()
     for spec in (InputSpec(64, 64), InputSpec(71, 40), InputSpec(64, 32, "gray", mean=(0,), std=(1,))):
         strided = Preprocessor(spec)(Image(view, order))[0]
@@ -144,7 +144,9 @@ def test_the_border_is_normalised_too() -> None:
 
 def test_the_buffer_used_again_holds_nothing_of_the_picture_before() -> None:
     shared = Preprocessor(InputSpec(64, 64))
-    for index, (width, height) in enumerate([(640, 480), (480, 640), (10, 10), (640, 480), (64, 1), (64, 64), (640, 480)]):
+    for index, (width, height) in enumerate(
+        [(640, 480), (480, 640), (10, 10), (640, 480), (64, 1), (64, 64), (640, 480)]
+    ):
         image = Image(picture(width, height, seed=index), "bgr")
         fresh, _ = Preprocessor(InputSpec(64, 64))(image)
         np.testing.assert_array_equal(shared(image)[0], fresh)

@@ -107,8 +107,8 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Builds and prints where the engine is; 0 done, 2 wrong arguments. Raises PerceptionError when it fails."""
-    # Verbose is what TensorRT calls information; its lower levels hold thousands of lines a second.
-    TENSORRT_LOG.setLevel(logging.INFO if args.verbose else logging.WARNING)
+    if args.verbose:
+        TENSORRT_LOG.setLevel(logging.DEBUG)
     model = _model(args)
     onnx = args.onnx or _onnx_of(model)
     try:
@@ -207,8 +207,6 @@ def _print(result: BuildResult, *, as_json: bool) -> None:
         }
         print(json.dumps(values, indent=2))
         return
-    for reason in result.reasons:
-        print(f"built because {reason}", file=sys.stderr)
     for note in manifest.notes:
         print(f"note: {note}", file=sys.stderr)
     key = manifest.key

@@ -147,8 +147,7 @@ class BudgetMonitorNode(Node):
 
 def main() -> int:
     """Entry point of the executable budget_monitor_node."""
-    # One for latency and reports, one for the control topic's arrivals, one for /diagnostics.
-    return run_node(BudgetMonitorNode, threads=3)
+    return run_node(BudgetMonitorNode)
 
 
 if __name__ == "__main__":

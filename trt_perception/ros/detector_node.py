@@ -290,8 +290,7 @@ class DetectorNode(LifecycleNode):
 
 def main() -> int:
     """Entry point of the executable detector_node."""
-    # Two for images and services, one more so that /diagnostics goes on while a service call takes its time.
-    return run_node(DetectorNode, threads=3)
+    return run_node(DetectorNode)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from types import FrameType
+from contextlib import suppress
 from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import InvalidParameterException, ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor, ShutdownException
+from rclpy.executors import Executor, ShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from trt_perception.errors import PerceptionError
+from trt_perception.ros.node_executor import NodeExecutor
 
 # A model that is being loaded cannot be interrupted: past this the process ends without it.
 _STOP_TIMEOUT_S = 2.0
@@ -32,39 +33,65 @@ class RunnableNode(Protocol):
         """Ends the node's own threads; called once, before the node is destroyed."""
 
 
-def run_node(create: Callable[[], Node], args: Sequence[str] | None = None, threads: int = 2) -> int:
+def run_node(create: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Runs until SIGINT or SIGTERM; returns the process's exit code: 0 asked to end, 1 the node failed.
 
     rclpy's own signal handlers shut its context down at once, under the feet of whatever is publishing; here the
-    node stops first.
+    callbacks end first, then the node's own threads, then the node, then the context.
     """
-    ended = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    rclpy.init(args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = create()
-    except (ParameterException, InvalidParameterException, PerceptionError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = MultiThreadedExecutor(num_threads=threads)
-    executor.add_node(node)
-    failures: list[BaseException] = []
-    worker = threading.Thread(target=_spin, args=(node, executor, failures, ended), name="executor", daemon=True)
-    worker.start()
-    ended.wait()
-    _stop(node, executor, worker)
-    for failure in failures:
-        print(f"{node.get_name()} ended: {type(failure).__name__}: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    with _Ending() as ending:
+        rclpy.init(args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = create()
+        except (ParameterException, InvalidParameterException, PerceptionError) as error:
+            print(f"cannot start: {error}", file=sys.stderr)
+            rclpy.try_shutdown()
+            return 1
+        executor = NodeExecutor()
+        executor.add_node(node)
+        spinning = threading.Thread(target=_spin, args=(node, executor, ending), name="executor", daemon=True)
+        spinning.start()
+        failure = ending.wait()
+        if failure is not None:
+            print(f"{node.get_name()} ended: {type(failure).__name__}: {failure}", file=sys.stderr)
+        _stop(node, executor, spinning)
+    return 0 if failure is None else 1
 
 
-def _spin(node: Node, executor: Executor, failures: list[BaseException], ended: threading.Event) -> None:
+class _Ending:
+    """Waits for a signal or a failure.
+
+    The kernel gives a signal to any thread of the process, and only a call that the main thread is interrupted in
+    would notice that: so Python writes it to a pipe, which the main thread reads.
+    """
+
+    def __enter__(self) -> _Ending:
+        self._failure: BaseException | None = None
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        signal.set_wakeup_fd(self._write)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self._write)
+        os.close(self._read)
+
+    def fail(self, failure: BaseException) -> None:
+        """Ends the wait with a failure, unless it is over already; from any thread."""
+        self._failure = failure
+        with suppress(OSError):
+            os.write(self._write, b"f")
+
+    def wait(self) -> BaseException | None:
+        """Blocks; None when a signal came."""
+        os.read(self._read, 1)
+        return self._failure
+
+
+def _spin(node: Node, executor: Executor, ending: _Ending) -> None:
     try:
         start: Callable[[], None] = node.start
         executor.create_task(start)
@@ -72,17 +99,19 @@ def _spin(node: Node, executor: Executor, failures: list[BaseException], ended: 
     except ShutdownException:
         pass
     except BaseException as error:  # of a callback: the process must end and say so, not live on deaf
-        failures.append(error)
-    finally:
-        ended.set()
+        ending.fail(error)
 
 
-def _stop(node: Node, executor: Executor, worker: threading.Thread) -> None:
-    stopping = threading.Thread(target=lambda: (node.stop(), executor.shutdown(_STOP_TIMEOUT_S)), daemon=True)
+def _stop(node: Node, executor: Executor, spinning: threading.Thread) -> None:
+    def stop() -> None:
+        executor.shutdown()
+        spinning.join()
+        node.stop()
+
+    stopping = threading.Thread(target=stop, name="stop", daemon=True)
     stopping.start()
     stopping.join(_STOP_TIMEOUT_S)
-    worker.join(_STOP_TIMEOUT_S / 4)
-    if stopping.is_alive() or worker.is_alive():
+    if stopping.is_alive():
         print(f"{node.get_name()} ends in the middle of its work", file=sys.stderr, flush=True)
         os._exit(0)
     node.destroy_node()

@@ -39,7 +39,7 @@ def test_levels_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelno for record in caplog.records] == [
         logging.ERROR,
         logging.WARNING,
-        logging.INFO,
+        logging.DEBUG,
         logging.DEBUG,
     ]
 

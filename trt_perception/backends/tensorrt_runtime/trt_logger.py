@@ -15,7 +15,7 @@ _LEVELS = {
     "INTERNAL_ERROR": logging.ERROR,
     "ERROR": logging.ERROR,
     "WARNING": logging.WARNING,
-    "INFO": logging.INFO,
+    "INFO": logging.DEBUG,
     "VERBOSE": logging.DEBUG,
 }
 _KEPT = 50

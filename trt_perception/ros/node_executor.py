@@ -1,0 +1,53 @@
+"""The executor of this package's nodes: images are never kept waiting by anything that takes its time."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, TimeoutException
+from rclpy.service import Service
+
+# Services run one at a time in each callback group, and no node has more groups of them than this.
+_POOL_THREADS = 4
+# Until a thread of the pool has picked a callback up, rclpy offers it again and again.
+_PICK_UP_S = 0.0002
+
+
+class NodeExecutor(Executor):
+    """Runs subscriptions, timers and events in the spinning thread, services and tasks in threads beside it.
+
+    A service call may load a model; everything else is short. rclpy's MultiThreadedExecutor hands every message to
+    another thread and waits for two more wake-ups before it looks at the topic again. With inference in the same
+    process that took so long, now and then, that images of a 30 Hz camera replaced each other in a history of depth 1.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="service")
+        self._in_pool: list[Any] = []
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Runs one callback, or hands it to the pool; raises what a callback of either kind raised."""
+        try:
+            handler, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+        except (ShutdownException, ExternalShutdownException, TimeoutException):
+            return
+        if entity is not None and not isinstance(entity, Service):
+            handler()
+            handler.result()
+        elif handler in self._in_pool:
+            time.sleep(_PICK_UP_S)
+        else:
+            self._in_pool.append(handler)
+            self._pool.submit(handler)
+        for done in [entry for entry in self._in_pool if entry.done()]:
+            self._in_pool.remove(done)
+            done.result()
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """As rclpy's; a call that still runs is not waited for."""
+        ended = bool(super().shutdown(timeout_sec))
+        self._pool.shutdown(wait=False)
+        return ended
