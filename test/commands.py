@@ -15,5 +15,6 @@ def trt_perception(arguments: Sequence[str | Path], **options: str) -> subproces
     """`trt-perception` with those arguments; options are added to the environment."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "trt_perception.cli.main", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": path, **options}
+    # torch's threads wait busily by default, which takes seconds an inference where tests share their cores.
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE", **options}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)

@@ -69,13 +69,13 @@ class FrameCounts:
 class Channel(Generic[Message]):
     """One camera's way through the node: a waiting slot for one frame, and what to do with it.
 
-    decode: message → picture, raises ImageError. admit: None to go on, or the name of the FrameCounts field that a
-    refused frame is counted under. deliver: hands the result out. report: takes an error about one frame.
+    decode: message → picture, raises ImageError. is_fresh: False for a frame that is too old to be looked at.
+    deliver: hands the result out. report: takes an error about one frame.
     """
 
     name: str
     decode: Callable[[Message], Image]
-    admit: Callable[[Received[Message]], str | None]
+    is_fresh: Callable[[Received[Message]], bool]
     deliver: Callable[[Processed[Message], FrameCounts], None]
     report: Callable[[PerceptionError], None]
     counts: FrameCounts = field(default_factory=FrameCounts)
@@ -193,8 +193,13 @@ class LivePipeline(Generic[Message]):
     def _process(self, channel: Channel[Message], frame: Received[Message]) -> None:
         try:
             taken_ns = time.monotonic_ns()
-            refused = channel.admit(frame) or (None if self._governor.allows(taken_ns) else "skipped")
-            processed = None if refused else self._detect(channel, frame, taken_ns)
+            if not channel.is_fresh(frame):
+                channel.counts.stale += 1
+                return
+            if not self._governor.allows(taken_ns):
+                channel.counts.skipped += 1
+                return
+            processed = self._detect(channel, frame, taken_ns)
         except ImageError as error:
             channel.counts.malformed += 1
             channel.report(error)
@@ -207,9 +212,6 @@ class LivePipeline(Generic[Message]):
             log.exception("an unexpected error in a frame of %s", channel.name)
             channel.counts.failed += 1
             channel.report(_unexpected(error))
-            return
-        if processed is None:
-            setattr(channel.counts, str(refused), getattr(channel.counts, str(refused)) + 1)
             return
         channel.counts.processed += 1
         channel.deliver(processed, channel.counts)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trt_perception.types import Float32Array
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE_PX = 8
 METADATA = {"names": "{0: 'a'}", "task": "detect", "origin": "the contract tests"}
@@ -38,7 +42,7 @@ def expected(batch: Float32Array) -> tuple[Float32Array, Float32Array]:
 def write_torchscript(path: Path) -> None:
     import torch
 
-    module = torch.jit.trace(_network(), torch.zeros(1, 3, SIDE_PX, SIDE_PX))
+    module = torch.jit.trace(_network(), torch.zeros(1, 3, SIDE_PX, SIDE_PX))  # type: ignore[no-untyped-call]
     torch.jit.save(module, str(path), _extra_files={"config.txt": json.dumps(METADATA)})
 
 
@@ -65,15 +69,15 @@ def write_onnx(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _network():  # type: ignore[no-untyped-def]
+def _network() -> torch.nn.Module:
     import torch
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.convolution = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1)
-            self.convolution.weight.data = torch.from_numpy(WEIGHT.copy())
-            self.convolution.bias.data = torch.from_numpy(BIAS.copy())
+            self.convolution.weight = torch.nn.Parameter(torch.from_numpy(WEIGHT.copy()))
+            self.convolution.bias = torch.nn.Parameter(torch.from_numpy(BIAS.copy()))
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             features = torch.relu(self.convolution(images))

@@ -79,6 +79,13 @@ def test_nothing_is_ever_unpickled(tmp_path: Path, good: Path, kind: str) -> Non
     assert not victim.exists()
 
 
+def test_what_is_no_archive_does_not_reach_torch(tmp_path: Path, good: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    path.write_bytes(traps(tmp_path / "victim", good)["a pickle"])
+    with pytest.raises(BackendError, match="is not a TorchScript archive; save it with"):
+        make(path).open()
+
+
 def test_the_trap_itself_works(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     pickle.loads(pickle.dumps(Trap(victim)))
@@ -119,22 +126,22 @@ def test_half_precision_on_the_cpu_is_refused(good: Path) -> None:
         backend.open()
 
 
-class Nested(torch.nn.Module):  # type: ignore[misc]
+class Nested(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         return {"a": x + 1, "b": x + 2}, [x + 3, x + 4]
 
 
-class Brain(torch.nn.Module):  # type: ignore[misc]
+class Brain(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(torch.bfloat16) * 2
 
 
-class Number(torch.nn.Module):  # type: ignore[misc]
+class Number(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> int:
         return 3
 
 
-class Two(torch.nn.Module):  # type: ignore[misc]
+class Two(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
 

@@ -27,7 +27,8 @@ def test_the_canvas_is_a_bgr_copy_of_the_picture(order: Any) -> None:
         pixels[:, :, "rgb".index("r") if order.startswith("rgb") else 2] = 200
     pixels.flags.writeable = False
     canvas = annotate(Image(pixels, order), Detections.none(), MODEL)
-    assert (canvas.shape, canvas.dtype) == ((60, 80, 3), np.uint8)
+    assert canvas.shape == (60, 80, 3)
+    assert canvas.dtype == np.uint8
     assert canvas[0, 0].tolist() == ([50, 50, 50] if order == "gray" else [50, 50, 200])
     assert not np.shares_memory(canvas, pixels)
 

@@ -102,7 +102,7 @@ def test_save_writes_annotated_pictures_of_the_same_size(folder: Path, tmp_path:
 
 def test_a_video(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (320, 240))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (320, 240))
     for scene in heldout_scenes(4, 320, 240, 5):
         writer.write(scene.image_bgr)
     writer.release()

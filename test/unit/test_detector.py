@@ -95,9 +95,9 @@ def test_an_empty_picture_is_refused_and_the_next_is_fine(fake_backend: str, fak
 def test_a_bad_frame_is_an_error_and_not_an_empty_result(
     fake_backend: str, fake_model: ModelFile, setting: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    with Detector.open(fake_model, fake_backend, settings={"fake": setting}) as detector:
-        with pytest.raises(error, match=words):
-            detector.detect(PICTURE)
+    opened = Detector.open(fake_model, fake_backend, settings={"fake": setting})
+    with opened as detector, pytest.raises(error, match=words):
+        detector.detect(PICTURE)
 
 
 def test_warm_up_tells_each_frame(fake_backend: str, fake_model: ModelFile) -> None:
@@ -258,7 +258,7 @@ def test_settings_of_a_backend_that_does_not_exist_are_refused(fake_backend: str
 
 def test_a_changed_artifact_is_not_run(fake_backend: str, fake_model: ModelFile) -> None:
     locked = {"onnx": replace(fake_model.artifact("onnx"), sha256="0" * 64)}
-    with pytest.raises(ModelFileError, match="fake.onnx has sha256"):
+    with pytest.raises(ModelFileError, match=r"fake\.onnx has sha256"):
         open_first(replace(fake_model, artifacts=locked), fake_backend)
 
 

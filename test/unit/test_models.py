@@ -151,6 +151,14 @@ def test_a_nested_header_is_no_header(tmp_path: Path) -> None:
     assert engine_header_size(path) == 0
 
 
+def test_nested_metadata_of_an_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/extra/config.txt", "[" * 100_000)
+    with pytest.raises(ModelFileError, match=r"net\.torchscript cannot be read"):
+        read_metadata(path)
+
+
 def test_a_metadata_field_longer_than_its_entry(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     entry = b"\x0a" + b"\xff" * 9 + b"\x01"  # key of 2^64 - 1 bytes

@@ -33,7 +33,9 @@ def test_a_box_comes_back_in_the_pixels_of_the_picture() -> None:
     np.testing.assert_allclose(found.boxes_xyxy, [[80, 40, 120, 60]])
     np.testing.assert_allclose(found.scores, [0.8])
     assert found.class_ids.tolist() == [1]
-    assert (found.boxes_xyxy.dtype, found.scores.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int64)
+    assert found.boxes_xyxy.dtype == np.float32
+    assert found.scores.dtype == np.float32
+    assert found.class_ids.dtype == np.int64
     assert len(found) == 1
 
 

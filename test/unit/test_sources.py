@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
     assert writer.isOpened()
     for index in range(12):
         writer.write(flat(20 * index, 64, 48))
@@ -101,9 +101,9 @@ def test_the_scene_has_the_size_asked_for_and_goes_on() -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"absent does not exist; give a picture, a folder, a video"):
-        with open_source(str(tmp_path / "absent")):
-            pass
+    absent = open_source(str(tmp_path / "absent"))
+    with pytest.raises(ImageError, match=r"absent does not exist; give a picture, a folder, a video"), absent:
+        pass
     with open_source(str(tmp_path / "absent.png")) as source, pytest.raises(ImageError, match="No such file"):
         next(source.pictures)
     with pytest.raises(ImageError, match="holds no picture"), open_source(str(tmp_path)):

@@ -30,7 +30,8 @@ def test_boxes_come_out_as_they_went_in(class_count: int) -> None:
     np.testing.assert_allclose(found.boxes_xyxy, [b[:4] for b in BOXES])
     np.testing.assert_allclose(found.scores, [b[5] for b in BOXES])
     np.testing.assert_array_equal(found.class_ids, [b[4] for b in BOXES])
-    assert (found.boxes_xyxy.dtype, found.scores.dtype) == (np.float32, np.float32)
+    assert found.boxes_xyxy.dtype == np.float32
+    assert found.scores.dtype == np.float32
     assert np.issubdtype(found.class_ids.dtype, np.integer)
 
 

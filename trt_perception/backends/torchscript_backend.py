@@ -27,7 +27,9 @@ _TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, Memo
 class TorchScriptSettings:
     """cudnn_benchmark: cuDNN times its algorithms on the first frames and keeps the fastest. freeze: weights become
     constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
-    0 = torch's choice.
+    0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
+    set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
+    cores, 25 to 40 ms with it).
     """
 
     cudnn_benchmark: bool = True
@@ -108,7 +110,7 @@ class TorchScriptBackend(Backend):
         return f"cuda:{self.device_index}", None
 
     def _load(self, torch: Any) -> Any:
-        # torch.jit.load falls back to unpickling what is no archive, and a pickle can run code.
+        # A pickle can run code, so what is no archive never reaches torch, whatever its version does with it.
         if not _is_archive(self.artifact):
             raise BackendError(f"{self.artifact} is not a TorchScript archive; save it with torch.jit.save")
         try:

@@ -51,7 +51,7 @@ class CameraChannel:
         self.message_type = ImageMessage if transport == "raw" else CompressedImage
         decode = image_from_message if transport == "raw" else image_from_compressed
         self.pipeline_channel: Channel[CameraMessage] = Channel(
-            prefix.rstrip("/") or "image", decode, self._admit, self._deliver, self._report
+            prefix.rstrip("/") or "image", decode, self._is_fresh, self._deliver, self._report
         )
         self.link = InputLink()
         self.windows: dict[str, SampleWindow] = {}
@@ -124,12 +124,12 @@ class CameraChannel:
         self.link.incompatible_policy = policy
         self._node.get_logger().warning(f"a publisher on {self.topic} offers an incompatible {policy}")
 
-    def _admit(self, frame: Received[CameraMessage]) -> str | None:
+    def _is_fresh(self, frame: Received[CameraMessage]) -> bool:
         if self.max_image_age_ms <= 0:
-            return None
+            return True
         stamp = stamp_ns(frame.message.header.stamp)
         age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
-        return "stale" if stamp > 0 and age_ms > self.max_image_age_ms else None
+        return stamp == 0 or age_ms <= self.max_image_age_ms
 
     def _deliver(self, frame: Processed[CameraMessage], counts: FrameCounts) -> None:
         header = frame.message.header
