@@ -14,6 +14,7 @@ from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
     DEFAULT_PRECISION,
+    ENGINE_SUFFIX,
     build_command,
     cache_directory,
     find_engine,
@@ -93,7 +94,7 @@ class TensorRtBackend(Backend):
             library=f"tensorrt {trt.version_text}",
             inputs=runner.inputs,
             outputs=runner.outputs,
-            metadata=read_metadata(engine) or (manifest.metadata if manifest else {}),
+            metadata=read_metadata(engine, ENGINE_SUFFIX) or (manifest.metadata if manifest else {}),
             notes=tuple(notes),
         )
 
