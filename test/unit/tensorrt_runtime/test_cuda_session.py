@@ -141,7 +141,7 @@ def test_the_primary_context_is_retained_once(cuda: FakeCuda) -> None:
 def test_buffers_give_their_memory_back_once_and_leave_the_host_side(cuda: FakeCuda) -> None:
     session = CudaSession(0)
     buffer = session.buffer((4, 5), "float16")
-    assert (buffer.host.shape, buffer.host.dtype, buffer.address, cuda.used) == ((4, 5), np.float16, 4096, 40)
+    assert (buffer.host.shape, buffer.host.dtype, buffer.address, cuda.used) == ((4, 5), np.dtype("float16"), 4096, 40)
     kept = buffer.host
     buffer.close()
     buffer.close()
