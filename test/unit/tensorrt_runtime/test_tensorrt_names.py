@@ -86,13 +86,11 @@ def test_the_version_table_is_right(version: str) -> None:
     flags += ["FP16"] if table.half_by == "flag" else []
     flags += ["INT8"] if table.int8_by == "calibrate" else []
     assert [flag for flag in flags if flag is not None and not has(version, "BuilderFlag", flag)] == []
-    networks = [*table.network_flags, *(table.typed_network_flags or ())]
-    assert [flag for flag in networks if not has(version, "NetworkDefinitionCreationFlag", flag)] == []
+    assert [flag for flag in table.network_flags if not has(version, "NetworkDefinitionCreationFlag", flag)] == []
     levels = [level for _, level in table.hardware_compatibility]
     assert [level for level in levels if not has(version, "HardwareCompatibilityLevel", level)] == []
     assert has(version, "IBuilderConfig", "builder_optimization_level") == table.optimization_level
     assert has(version, "IBuilderConfig", "progress_monitor") == table.progress_monitor
-    assert has(version, "DataType", "INT64") == table.int64
     assert has(version, "IPluginRegistry", table.plugin_list)
     assert has(version, "ICudaEngine", table.device_memory)
 

@@ -21,19 +21,17 @@ Int8By: TypeAlias = Literal["calibrate", "qdq"]
 class Dialect:
     """How each wish is expressed from this version on; None or False: it cannot be expressed.
 
-    since: first version. network_flags: names in NetworkDefinitionCreationFlag for a network from ONNX.
-    typed_network_flags: the same for a strongly typed network. half_by, int8_by: how FP16 and INT8 are asked for.
-    layer_precision_flag: builder flag that makes layers keep the precision set on them. optimization_level: there is
-    builder_optimization_level. version_compatible, exclude_lean: builder flags. hardware_compatibility: level by
-    trtexec's word. progress_monitor: the builder reports and can be cancelled. plugin_list: the plugin registry's
-    attribute that holds its creators. device_memory: attribute of an engine that says how much memory a context
-    takes, bytes. int64: tensors of that type exist (before, they become int32). probe_runtime: a runtime without a
-    fitting driver crashes the process, so it is tried in another one first.
+    since: first version. network_flags: names in NetworkDefinitionCreationFlag for a network from ONNX. half_by,
+    int8_by: how FP16 and INT8 are asked for. layer_precision_flag: builder flag that makes layers keep the precision
+    set on them. optimization_level: there is builder_optimization_level. version_compatible, exclude_lean: builder
+    flags. hardware_compatibility: level by trtexec's word. progress_monitor: the builder reports and can be
+    cancelled. plugin_list: the plugin registry's attribute that holds its creators. device_memory: attribute of an
+    engine that says how much memory a context takes, bytes. probe_runtime: a runtime without a fitting driver crashes
+    the process, so it is tried in another one first.
     """
 
     since: tuple[int, int]
     network_flags: tuple[str, ...] = ("EXPLICIT_BATCH",)
-    typed_network_flags: tuple[str, ...] | None = None
     half_by: HalfBy = "flag"
     int8_by: Int8By = "calibrate"
     layer_precision_flag: str | None = "OBEY_PRECISION_CONSTRAINTS"
@@ -44,7 +42,6 @@ class Dialect:
     progress_monitor: bool = False
     plugin_list: Literal["plugin_creator_list", "all_creators"] = "plugin_creator_list"
     device_memory: str = "device_memory_size"
-    int64: bool = False
     probe_runtime: bool = False
 
 
@@ -61,11 +58,9 @@ _10 = replace(
     _8_6,
     since=(10, 0),
     network_flags=(),
-    typed_network_flags=("STRONGLY_TYPED",),
     # The last one came during 10.x; the builder says so where the installed one lacks it.
     hardware_compatibility=(*_8_6.hardware_compatibility, ("same_cc", "SAME_COMPUTE_CAPABILITY")),
     progress_monitor=True,
-    int64=True,
     probe_runtime=True,
 )
 _11 = replace(
