@@ -24,12 +24,15 @@ FAILED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand: 0 done, 1 the thing failed, 2 the arguments are wrong."""
-    parser = argparse.ArgumentParser(prog="trt-perception", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="trt-perception", description="Object detection that tells what share of a control period it takes."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS.values():
         importlib.import_module(module).add_parser(subparsers)
     args = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("trt_perception").setLevel(logging.INFO)
     try:
         return int(args.run(args))
     except PerceptionError as error:

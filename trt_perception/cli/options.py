@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import backend_class
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL
 
@@ -37,9 +38,22 @@ def backends(args: argparse.Namespace) -> list[str]:
 
 def _backend(text: str) -> str:
     try:
-        return str(BackendRequest.parse(text))
+        request = BackendRequest.parse(text)
+        backend_class(request.name)
+        return str(request)
     except PerceptionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 def fraction(text: str) -> float:

@@ -110,10 +110,13 @@ class DetectorNode(LifecycleNode):
             step()
         except PerceptionError as error:
             self._problem = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        self._problem = None
-        return TransitionCallbackReturn.SUCCESS
+        except Exception as error:  # see above: nobody else would ever hear of it
+            self._problem = f"unexpected {type(error).__name__}: {error}"
+        else:
+            self._problem = None
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self._problem)
+        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
         if self._value("build_engine"):
