@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import importlib.util
+import os
 import sys
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,29 +46,43 @@ def asked_anew() -> Iterator[None]:
     cv_bridge_images._converter.cache_clear()
 
 
-class Bridge:
-    """Stands in for cv_bridge.CvBridge: returns or raises what the test says."""
+STAND_IN = """
+class CvBridge:
+    answer = None
+    asked = None
 
-    answer: Any = None
-    asked: tuple[str, str] | None = None
-
-    def imgmsg_to_cv2(self, message: Image, desired_encoding: str) -> Any:
-        Bridge.asked = (message.encoding, desired_encoding)
-        if isinstance(Bridge.answer, Exception):
-            raise Bridge.answer
-        return Bridge.answer
+    def imgmsg_to_cv2(self, message, desired_encoding):
+        if message.encoding == "rgb8":
+            return None  # the trial
+        CvBridge.asked = (message.encoding, desired_encoding)
+        if isinstance(CvBridge.answer, Exception):
+            raise CvBridge.answer
+        return CvBridge.answer
+"""
 
 
 @pytest.fixture
-def bridge(monkeypatch: pytest.MonkeyPatch) -> type[Bridge]:
-    module = ModuleType("cv_bridge")
-    module.CvBridge = Bridge  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cv_bridge", module)
-    Bridge.asked = None
-    return Bridge
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts a module of that source where cv_bridge is looked for, here and in child processes."""
+
+    def write(source: str) -> None:
+        (tmp_path / "cv_bridge.py").write_text(source, encoding="utf-8")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+
+    yield write
+    sys.modules.pop("cv_bridge", None)
 
 
-def test_it_is_asked_for_what_is_not_converted_here(bridge: type[Bridge]) -> None:
+@pytest.fixture
+def bridge(install: Callable[[str], None]) -> Any:
+    """Stands in for cv_bridge.CvBridge: returns or raises what the test says."""
+    install(STAND_IN)
+    return importlib.import_module("cv_bridge").CvBridge
+
+
+def test_it_is_asked_for_what_is_not_converted_here(bridge: Any) -> None:
     bridge.answer = PICTURE
     image = image_from_message(unknown_message())
     assert bridge.asked == ("nv42", "bgr8")
@@ -74,7 +90,7 @@ def test_it_is_asked_for_what_is_not_converted_here(bridge: type[Bridge]) -> Non
     np.testing.assert_array_equal(image.pixels, PICTURE)
 
 
-def test_it_is_not_asked_for_the_rest(bridge: type[Bridge]) -> None:
+def test_it_is_not_asked_for_the_rest(bridge: Any) -> None:
     for encoding in WRITERS:
         image_from_message(message_of(encoding))
     assert bridge.asked is None
@@ -82,7 +98,7 @@ def test_it_is_not_asked_for_the_rest(bridge: type[Bridge]) -> None:
 
 # Its own error is a TypeError; NumPy 2 and OpenCV 5 make it raise the others.
 @pytest.mark.parametrize("error", [TypeError("[nv42] is not a color format"), KeyError(16), AttributeError("gone")])
-def test_what_it_cannot_convert_either_is_an_error_with_its_words(bridge: type[Bridge], error: Exception) -> None:
+def test_what_it_cannot_convert_either_is_an_error_with_its_words(bridge: Any, error: Exception) -> None:
     bridge.answer = error
     with pytest.raises(ImageError) as caught:
         image_from_message(unknown_message())
@@ -90,17 +106,34 @@ def test_what_it_cannot_convert_either_is_an_error_with_its_words(bridge: type[B
     assert f"cv_bridge says: {type(error).__name__}: {error}" in str(caught.value)
 
 
-def test_what_is_no_colour_picture_is_refused(bridge: type[Bridge]) -> None:
+def test_what_is_no_colour_picture_is_refused(bridge: Any) -> None:
     bridge.answer = PICTURE[:, :, 0]
     with pytest.raises(ImageError, match=r"cv_bridge gave uint8 of shape \(8, 12\)"):
         image_from_message(unknown_message())
 
 
 def test_without_it_the_error_says_what_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for _ in range(2):
-        with pytest.raises(ImageError, match=r"'nv42' is not supported; publish one of bgr8, .*nor is there a cv_bri"):
+        with pytest.raises(
+            ImageError, match=r"'nv42' is not supported; publish one of bgr8, .*cv_bridge, .* installed"
+        ):
             image_from_message(unknown_message())
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended with -11"),
+        ("raise ImportError('numpy.core.multiarray failed to import')", "multiarray failed to import"),
+    ],
+)
+def test_one_that_was_built_for_another_numpy_kills_nothing(
+    install: Callable[[str], None], source: str, words: str
+) -> None:
+    install(source)
+    with pytest.raises(ImageError, match=f"cv_bridge, .* does not work with NumPy {np.__version__}: .*{words}"):
+        image_from_message(unknown_message())
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_gbrg16"])
@@ -118,13 +151,14 @@ def test_the_format_of_a_compressed_message_counts() -> None:
 
 
 def test_where_it_is_installed_its_pixels_are_the_same() -> None:
-    cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed", exc_type=ImportError)
-    bridge = cv_bridge.CvBridge()
+    convert, reason = cv_bridge_images._converter()
+    if convert is None:
+        pytest.skip(reason)
     compared = []
     for encoding in WRITERS:
         message = message_of(encoding)
         try:
-            theirs = bridge.imgmsg_to_cv2(message, desired_encoding="bgr8")
+            theirs = convert(message, desired_encoding="bgr8")
         except cv_bridge_images._ITS_ERRORS:
             continue  # not one of its encodings
         np.testing.assert_array_equal(to_bgr(image_from_message(message)), theirs, err_msg=encoding)

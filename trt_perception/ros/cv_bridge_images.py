@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +16,15 @@ from trt_perception.encodings import ENCODINGS
 from trt_perception.errors import ImageError
 from trt_perception.types import AnyArray, Image
 
-# What its Python and C++ parts let through beside their own CvBridgeError: wrong sizes, depths that OpenCV lacks, and
-# names that NumPy 2 no longer has.
+# Its own CvBridgeError is a TypeError; the others come through from NumPy, OpenCV and C++.
 _ITS_ERRORS = (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
+
+# A cv_bridge that was built for NumPy 1 kills the process that converts with it under NumPy 2, hence a child's.
+_TRIAL = """
+import cv_bridge
+from sensor_msgs.msg import Image
+cv_bridge.CvBridge().imgmsg_to_cv2(Image(encoding="rgb8", width=1, height=1, step=3, data=[1, 2, 3]), "bgr8")
+"""
 
 _Convert = Callable[..., AnyArray]
 
@@ -41,9 +50,16 @@ def image_by_cv_bridge(message: ImageMessage) -> Image:
 @functools.lru_cache(maxsize=1)
 def _converter() -> tuple[_Convert | None, str]:
     """CvBridge.imgmsg_to_cv2, or the reason why there is none; looked for once."""
-    try:
-        import cv_bridge
-    except (ImportError, AttributeError) as error:  # the latter when it was built for another NumPy
-        return None, f"nor is there a cv_bridge that could be asked: {error}"
+    if importlib.util.find_spec("cv_bridge") is None:
+        return None, "cv_bridge, which may know it, is not installed"
+    tried = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, text=True, timeout=60, check=False)
+    if tried.returncode != 0:
+        last_line = (tried.stderr.strip().splitlines() or [""])[-1]
+        return None, (
+            f"cv_bridge, which may know it, does not work with NumPy {np.__version__}: a trial of it ended with "
+            f"{tried.returncode}: {last_line}"
+        )
+    import cv_bridge
+
     bridge: Any = cv_bridge.CvBridge()
     return bridge.imgmsg_to_cv2, ""
