@@ -138,7 +138,7 @@ class Graph:
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         words = [sys.executable, "-m", f"trt_perception.ros.{node}", "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
-        self._stack.callback(_kill, process)
+        self._stack.callback(end_node, process)
         return NodeUnderTest(process, log)
 
     def listen(self, kind: Any, topic: str, profile: QoSProfile = qos.MONITOR_SUBSCRIPTION) -> Mailbox:
@@ -237,7 +237,12 @@ def values_of(message: Any) -> dict[str, float]:
     return {entry.name: entry.value for entry in message.statistics}
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def end_node(process: subprocess.Popen[bytes]) -> None:
+    """Ends it by SIGINT, after 5 s by force: a process that is killed leaves its shared-memory segment behind."""
     if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
         process.kill()
-    process.wait()
+        process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,8 +41,13 @@ def started(code: str, *arguments: str, variables: dict[str, str]) -> Iterator[s
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        # A process that is killed leaves its shared-memory segment behind.
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 def result(process: subprocess.Popen[str]) -> Any:

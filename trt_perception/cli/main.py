@@ -15,6 +15,7 @@ from trt_perception.errors import PerceptionError
 COMMANDS = {
     "budget": "trt_perception.cli.budget",
     "detect": "trt_perception.cli.detect",
+    "build-engine": "trt_perception.cli.build_engine",
     "demo": "trt_perception.cli.demo",
 }
 

@@ -13,8 +13,10 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
+from trt_perception.backend_request import BackendRequest
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
+from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
 from trt_perception.live import LivePipeline
 from trt_perception.models import DEMO_MODEL, load_model
@@ -114,10 +116,21 @@ class DetectorNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
+        if self._value("build_engine"):
+            self._build_engines()
         self._detector = self._open_detector({})
         self._show_model_thresholds(self._detector.model.thresholds)
         for camera in self._cameras:
             camera.create_publishers()
+
+    def _build_engines(self) -> None:
+        """Builds the TensorRT engines that are missing: only here, where no image waits for minutes."""
+        model = load_model(self._value("model"))
+        cache = self._value("tensorrt.cache_directory")
+        for text in self._value("backends"):
+            engine = ensure_engine(model, BackendRequest.parse(text), cache=cache)
+            if engine is not None:
+                self.get_logger().info(f"{text} runs {engine}")
 
     def _activate(self, state: LifecycleState) -> None:
         assert self._detector is not None
