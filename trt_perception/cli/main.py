@@ -13,6 +13,7 @@ from trt_perception.errors import PerceptionError
 
 # subcommand → its module, which has add_parser(subparsers) and run(args) → exit code.
 COMMANDS = {
+    "bench": "trt_perception.cli.bench",
     "budget": "trt_perception.cli.budget",
     "detect": "trt_perception.cli.detect",
     "demo": "trt_perception.cli.demo",
