@@ -115,7 +115,7 @@ def agreement_line(row: Document, reference: str) -> str:
     )
     if row["map50"] is not None:
         line += f"; mAP50 {row['map50']:.4f}, mAP50-95 {row['map50_95']:.4f}"
-        line += f" ({-row['map_drop']:+.4f})" if row["map_drop"] is not None else ""
+        line += f" ({0.0 - row['map_drop']:+.4f})" if row["map_drop"] is not None else ""
     return line
 
 

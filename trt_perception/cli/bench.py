@@ -38,6 +38,9 @@ from trt_perception.cli.options import (
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL, load_model
 
+# Where nobody watches, a table is as wide as it needs to be.
+_PLAIN_WIDTH = 200
+
 
 def add_parser(subparsers: Any) -> None:
     """Adds the subcommand."""
@@ -140,6 +143,8 @@ def _plan(args: argparse.Namespace) -> BenchPlan:
 
 def _show(document: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
     for line in environment_lines(document):
         console.print(line)
     _print_table(console, overview(document), "p50, ms, where the column does not say otherwise")
@@ -161,8 +166,7 @@ def _print_table(console: Console, cells: list[list[str]], caption: str) -> None
         table.add_column(title, justify="right" if place else "left", no_wrap=True)
     for line in cells[1:]:
         table.add_row(*line)
-    # Where nobody watches, a table is as wide as it needs to be.
-    console.print(table, width=None if console.is_terminal else 400)
+    console.print(table)
 
 
 _WRITERS = {
