@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from trt_perception.backends.hardware import cpu_name
-from trt_perception.benchmark.worker_process import WORKER_VARIABLES
 from trt_perception.doctor.child import run_probe
 
 # What changes how fast libraries run, or on what.
@@ -36,8 +35,5 @@ def environment() -> dict[str, Any]:
         or driver.get("gpus", []),
         "libraries": {"numpy": np.__version__, "opencv": cv2.__version__},
         "opencv_threads": cv2.getNumThreads(),
-        "variables": {
-            **WORKER_VARIABLES,
-            **{name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        },
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }

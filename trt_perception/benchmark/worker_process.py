@@ -15,10 +15,6 @@ from typing import Any
 from trt_perception.errors import PerceptionError
 from trt_perception.own_process import ending_words, module_command
 
-# The processes share the machine: one whose idle threads wait busily, as torch's do by default, would slow down the
-# one that is measured. What the user has set stays.
-WORKER_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE"}
-
 _END_S = 10.0
 _TAIL_BYTES = 4000
 
@@ -49,7 +45,6 @@ class WorkerProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=(writing,),
-                    env={**WORKER_VARIABLES, **os.environ},
                     start_new_session=True,
                 )
         except OSError as error:
