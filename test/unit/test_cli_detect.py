@@ -119,7 +119,6 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "no such source": (["nosuch"], "nosuch does not exist; give a picture, a folder, a video"),
     "no such model": (["scene", "--model", "nosuch"], "no model named 'nosuch' comes with the package"),
     "no such model file": (["scene", "--model", "nosuch.yaml"], "nosuch.yaml cannot be read"),
-    "no such backend": (["scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "device not here": (["scene", "--backend", "onnxruntime:cuda:77"], "onnxruntime:cuda:77"),
     "folder that cannot be": (["scene", "--save", "/dev/null/x", "--limit", "1"], "cannot make the folder"),
 }
@@ -142,6 +141,7 @@ WRONG_ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no source": (["detect"], "source"),
     "unknown option": (["detect", "scene", "--fast"], "--fast"),
     "backend of no form": (["detect", "scene", "--backend", "onnx:runtime"], "NAME[:DEVICE][:PRECISION]"),
+    "no such backend": (["detect", "scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "score beyond 1": (["detect", "scene", "--score-threshold", "1.5"], "'1.5' is no number from 0 to 1"),
     "score that is none": (["detect", "scene", "--iou-threshold", "nan"], "'nan' is no number from 0 to 1"),
     "negative limit": (["detect", "scene", "--limit", "-1"], "'-1' is no whole number"),
