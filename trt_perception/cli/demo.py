@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trt_perception.cli.options import add_model_options, backends, positive
+from trt_perception.cli.options import add_model_options, backends, hertz, seconds
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.errors import PerceptionError
 from trt_perception.resources import share_directory
@@ -36,10 +36,10 @@ def add_parser(subparsers: Any) -> None:
     )
     add_model_options(parser)
     parser.add_argument("--source", default="scene", help="folder, video, webcam's number, or `scene` (default)")
-    parser.add_argument("--seconds", type=positive, default=15.0, help="how long to watch (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=30.0, metavar="HZ", help="camera rate (default: %(default)s)")
+    parser.add_argument("--seconds", type=seconds, default=15.0, help="how long to watch (default: %(default)s)")
+    parser.add_argument("--rate", type=hertz, default=30.0, metavar="HZ", help="camera rate (default: %(default)s)")
     parser.add_argument(
-        "--control-rate", type=positive, default=50.0, metavar="HZ", help="control loop's rate (default: %(default)s)"
+        "--control-rate", type=hertz, default=50.0, metavar="HZ", help="control loop's rate (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
     parser.set_defaults(run=run)

@@ -18,7 +18,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         action="append",
-        type=backend_request,
+        type=known_backend,
         metavar="NAME[:DEVICE][:PRECISION]",
         help="e.g. onnxruntime:cpu, torchscript:cuda:fp16; may stand several times (default: onnxruntime)",
     )
@@ -37,22 +37,19 @@ def backends(args: argparse.Namespace) -> list[str]:
 def backend_request(text: str) -> str:
     """A backend of the form NAME[:DEVICE][:PRECISION]."""
     try:
-        request = BackendRequest.parse(text)
-        backend_class(request.name)
-        return str(request)
+        return str(BackendRequest.parse(text))
     except PerceptionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def positive(text: str) -> float:
-    """A finite number above 0."""
+def known_backend(text: str) -> str:
+    """The same, of a backend that is in the table; one that cannot run here is known all the same."""
+    request = backend_request(text)
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
+        backend_class(BackendRequest.parse(request).name)
+    except PerceptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return request
 
 
 def fraction(text: str) -> float:
