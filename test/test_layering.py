@@ -19,9 +19,19 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "dds_environment", "atomic_file", "statistics"),
-    ("types", "located_yaml", "model_file", "models", "artifact_metadata", "backend_request", "resources", "encodings"),
+    (
+        "types",
+        "located_yaml",
+        "model_file",
+        "models",
+        "artifact_metadata",
+        "protobuf_fields",
+        "backend_request",
+        "resources",
+        "encodings",
+    ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
-    ("preprocess", "nms", "heads", "backends", "annotate"),
+    ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
     ("detector",),
     ("live", "latency", "engine", "benchmark"),

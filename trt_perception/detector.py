@@ -14,13 +14,15 @@ import numpy as np
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError, ImageError, PerceptionError
-from trt_perception.heads import head_for
+from trt_perception.heads import Head, HeadContext, head_for
+from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
-from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, Thresholds
+from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, TensorSpec, Thresholds
 
 # The first runs of a network allocate, choose algorithms and, in torch, compile: three see all of that.
 WARM_UP_FRAMES = 3
@@ -44,17 +46,19 @@ class Detector:
     def __init__(self, model: ModelFile, backend: Backend, thresholds: Thresholds | None = None) -> None:
         """Takes over an opened backend: closing the detector closes it.
 
-        Raises ModelFileError for an unknown head and BackendError when the model file and the artifact disagree on
-        the input's size or on the range of its values.
+        Raises ModelFileError for an unknown head, for one that cannot be recognised and for class names that the
+        model does not have, BackendError when the model file and the artifact disagree on the input's size or on the
+        range of its values.
         """
         self.model = model
         self.thresholds = thresholds or model.thresholds
         self._backend = backend
-        self._head = head_for(model.head)
         self._preprocess = Preprocessor(model.input)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
         _require_range(model, backend.info)
+        self.recognised, self._context = _recognised(model, backend, self._dtype)
+        self._head: Head = head_for(self.recognised.name)
 
     @classmethod
     def open(
@@ -81,6 +85,19 @@ class Detector:
             raise
 
     @property
+    def thresholds(self) -> Thresholds:
+        """What counts as a detection; may be replaced between two pictures.
+
+        Setting it raises PerceptionError for the name of a class that the model does not have.
+        """
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        self._choice = ClassChoice(thresholds, self.model.labels)
+        self._thresholds = thresholds
+
+    @property
     def info(self) -> BackendInfo:
         """The backend and device that really run."""
         return self._backend.info
@@ -98,7 +115,7 @@ class Detector:
         preprocess_ns = time.monotonic_ns() - start
         raw = self._backend.infer(batch)
         start = time.monotonic_ns()
-        detections = postprocess(raw.arrays, self._head, len(self.model.labels), self.thresholds, way_back)
+        detections = postprocess(raw.arrays, self._head, self._context, self._choice, way_back)
         postprocess_ns = time.monotonic_ns() - start
         times = StageTimes(
             preprocess_ns, raw.inference_ns, postprocess_ns, raw.start_ns, raw.host_to_device_ns, raw.device_to_host_ns
@@ -178,6 +195,21 @@ def as_image(pixels: AnyArray, color_order: ColorOrder = "bgr") -> Image:
             f"(height, width, {CHANNELS[color_order]})"
         )
     return Image(pixels, color_order)
+
+
+def _recognised(model: ModelFile, backend: Backend, dtype: np.dtype[Any]) -> tuple[Recognised, HeadContext]:
+    """The model file's head, or the one that the outputs show, and what the head needs to know."""
+    given, info = model.input, backend.info
+    context = HeadContext(given.width, given.height, len(model.labels), tuple(o.name for o in info.outputs))
+    if model.head != AUTO:
+        return Recognised(model.head, "the model file names it"), context
+    outputs = info.outputs
+    # The first axis is the batch; the others are free where the artifact does not tell: then one run shows them.
+    if not outputs or any(size is None for output in outputs for size in output.shape[1:]):
+        arrays = backend.infer(np.zeros((1, given.channels, given.height, given.width), dtype)).arrays
+        names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
+        outputs = tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
+    return recognise(outputs, context, info.metadata), context
 
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:

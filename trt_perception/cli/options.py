@@ -53,6 +53,14 @@ def fraction(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> int:
+    """A number of things: 1 or more."""
+    number = whole_number(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("0 is no whole number from 1 on")
+    return number
+
+
 def whole_number(text: str) -> int:
     """A number of things: 0 or more."""
     if not (text.isascii() and text.isdecimal()):
