@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark"),
+    ("live", "latency", "engine", "benchmark", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )
@@ -59,6 +59,7 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
+    "onnx": "onnx_report",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
@@ -68,7 +69,7 @@ MESSAGES_ONLY_IN = "ros"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
 
 
 @cache

@@ -57,7 +57,13 @@ class Detector:
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
         _require_range(model, backend.info)
-        self.recognised, self._context = _recognised(model, backend, self._dtype)
+        names = tuple(output.name for output in backend.info.outputs)
+        self._context = HeadContext(model.input.width, model.input.height, len(model.labels), names)
+        self.recognised = (
+            recognise(self.output_specs(), self._context, backend.info.metadata)
+            if model.head == AUTO
+            else Recognised(model.head, "the model file names it")
+        )
         self._head: Head = head_for(self.recognised.name)
 
     @classmethod
@@ -101,6 +107,16 @@ class Detector:
     def info(self) -> BackendInfo:
         """The backend and device that really run."""
         return self._backend.info
+
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
+        outputs = self.info.outputs
+        if outputs and all(size is not None for output in outputs for size in output.shape[1:]):
+            return outputs
+        given = self.model.input
+        arrays = self._backend.infer(np.zeros((1, given.channels, given.height, given.width), self._dtype)).arrays
+        names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
+        return tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
 
     def detect(self, image: Image | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
         """Finds objects in an Image, or in a uint8 array (height, width[, channels]) of the colour order given.
@@ -195,21 +211,6 @@ def as_image(pixels: AnyArray, color_order: ColorOrder = "bgr") -> Image:
             f"(height, width, {CHANNELS[color_order]})"
         )
     return Image(pixels, color_order)
-
-
-def _recognised(model: ModelFile, backend: Backend, dtype: np.dtype[Any]) -> tuple[Recognised, HeadContext]:
-    """The model file's head, or the one that the outputs show, and what the head needs to know."""
-    given, info = model.input, backend.info
-    context = HeadContext(given.width, given.height, len(model.labels), tuple(o.name for o in info.outputs))
-    if model.head != AUTO:
-        return Recognised(model.head, "the model file names it"), context
-    outputs = info.outputs
-    # The first axis is the batch; the others are free where the artifact does not tell: then one run shows them.
-    if not outputs or any(size is None for output in outputs for size in output.shape[1:]):
-        arrays = backend.infer(np.zeros((1, given.channels, given.height, given.width), dtype)).arrays
-        names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
-        outputs = tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
-    return recognise(outputs, context, info.metadata), context
 
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:

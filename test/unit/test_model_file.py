@@ -114,7 +114,7 @@ def test_labels_beyond_the_names_are_numbers(tmp_path: Path) -> None:
 
 # What is put in place of a line of the full file, the line and the key that the error must name, and its words.
 MISTAKES = {
-    "unknown key": ("head: yolov8", "haed: yolov8", 1, "haed", "is not known here"),
+    "unknown key": ("head: yolov8", "haed: yolov8", 17, "haed", "is not known here"),
     "unknown key beside all others": ("task: detect", "task: detect\nanchors: 3", 3, "anchors", "is not known here"),
     "unknown key of the input": ("  pad_value: 0", "  padding: 0", 12, "input.padding", "pad_value"),
     "unknown artifact": ("  torchscript: net", "  tensorrt: net", 5, "artifacts.tensorrt", "engine, onnx, torchscript"),

@@ -105,7 +105,7 @@ def test_a_mistake_in_the_metadata_is_named(tmp_path: Path, mistake: str) -> Non
     assert words in message
 
 
-def write_graph(path: Path, shape: list[object], metadata: dict[str, object], *, elements: int = 10) -> None:
+def write_graph(path: Path, shape: Any, metadata: dict[str, object], *, elements: int = 10) -> None:
     """An ONNX file whose graph has weights in front of its input, as exporters write them."""
     weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [elements], [0.5] * elements)
     model = onnx.helper.make_model(

@@ -15,6 +15,7 @@ from trt_perception.errors import PerceptionError
 COMMANDS = {
     "budget": "trt_perception.cli.budget",
     "detect": "trt_perception.cli.detect",
+    "inspect": "trt_perception.cli.inspect",
     "demo": "trt_perception.cli.demo",
 }
 
