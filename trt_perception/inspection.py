@@ -53,7 +53,7 @@ def inspect_model(path: Path) -> Inspection:
     """Looks at a model file and its artifacts, or at one artifact; raises PerceptionError for what is neither."""
     if path.suffix.lower() in (".yaml", ".yml"):
         model = load_model(path)
-        return Inspection(path, model, tuple(_report(a, k, model, None) for k, a in model.artifacts.items()))
+        return Inspection(path, model, tuple(_report_or_absence(a, k, model) for k, a in model.artifacts.items()))
     kind = KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise ModelFileError(f"{path} is no model; expected a file ending in .yaml, {', '.join(KIND_OF_SUFFIX)}")
@@ -65,6 +65,16 @@ def inspect_model(path: Path) -> Inspection:
     except ModelFileError as error:
         bare, problem = None, str(error)
     return Inspection(path, bare, (_report(Artifact(path), kind, bare, problem),))
+
+
+def _report_or_absence(artifact: Artifact, kind: str, model: ModelFile) -> ArtifactReport:
+    """A model file may name artifacts that are absent or changed: that is what the report is for."""
+    try:
+        return _report(artifact, kind, model, None)
+    except ModelFileError as error:
+        path = artifact.path
+        size, sha256 = (path.stat().st_size, file_sha256(path)) if path.is_file() else (0, "")
+        return ArtifactReport(path, kind, size, sha256, {}, missing=(str(error),))
 
 
 def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str | None) -> ArtifactReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,8 @@ def check_onnx(path: Path) -> list[str]:
     library = _import_onnx()
     _load(library, path)
     problems = []
-    checks = {
-        "checker": lambda: library.checker.check_model(str(path), full_check=False),
+    checks: dict[str, Callable[[], object]] = {
+        "checker": lambda: library.checker.check_model(str(path)),
         "shape inference": lambda: library.shape_inference.infer_shapes(
             library.load(str(path)), check_type=True, strict_mode=True, data_prop=True
         ),
