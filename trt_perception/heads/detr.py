@@ -118,14 +118,15 @@ def _score_columns(outputs: Sequence[TensorSpec]) -> int | None:
 def _boxes_and_scores(
     outputs: Sequence[AnyArray], context: HeadContext, head: str, columns: int | None
 ) -> tuple[AnyArray, AnyArray]:
-    """Which output is which: by the last axis, and where both have four columns by the outputs' names."""
+    """Which output is which: by the last axis; where both have four columns by the outputs' names, else by values."""
     expected = f"boxes (batch, queries, 4) and {columns or 'class'} scores a query, in either order"
     if len(outputs) != 2 or any(o.ndim != 3 for o in outputs) or outputs[0].shape[:2] != outputs[1].shape[:2]:
         raise unexpected(outputs, head, expected)
     candidates = [i for i, output in enumerate(outputs) if output.shape[2] == 4]
     if len(candidates) == 2:
-        candidates = [i for i, name in enumerate(context.output_names) if "box" in name.lower()]
-        expected = "one output whose name contains `box`, since both have four columns"
+        named = [i for i, name in enumerate(context.output_names) if "box" in name.lower()]
+        candidates = named or [i for i, output in enumerate(outputs) if ((output >= 0) & (output <= 1)).all()]
+        expected = "one output whose name contains `box`, since both have four columns and fractions"
     if len(candidates) != 1 or outputs[1 - candidates[0]].shape[2] < 1:
         raise unexpected(outputs, head, expected)
     return outputs[candidates[0]], outputs[1 - candidates[0]]
