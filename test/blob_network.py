@@ -114,15 +114,22 @@ def arrange(layout: str, corners: torch.Tensor, score: torch.Tensor) -> Any:
 
 def write_onnx(path: Path, layout: str, metadata: Mapping[str, object]) -> None:
     """Exports it with a free batch axis where the layout has one."""
+    import torch
+
+    _export(path, network(layout), torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX), LAYOUTS[layout].outputs, metadata)
+
+
+def _export(
+    path: Path, module: torch.nn.Module, example: torch.Tensor, outputs: Sequence[str], metadata: Mapping[str, object]
+) -> None:
     import onnx
     import torch
 
-    outputs = LAYOUTS[layout].outputs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network(layout),
-            (torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX),),
+            module,
+            (example,),
             str(path),
             opset_version=17,
             input_names=["images"],
@@ -154,3 +161,14 @@ def placements(width: int, height: int) -> dict[str, tuple[int, int, int, int]]:
 
 def as_rows(boxes: Mapping[str, Sequence[int]]) -> Float32Array:
     return np.array(list(boxes.values()), np.float32)
+
+
+def write_classifier(path: Path, metadata: Mapping[str, object]) -> None:
+    """A classifier of 64x64 pictures whose logits are four times the mean of each colour."""
+    import torch
+
+    class Mean(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 4 * images.mean((2, 3))
+
+    _export(path, Mean().eval(), torch.zeros(1, 3, 64, 64), ("output0",), metadata)
