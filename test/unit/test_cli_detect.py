@@ -35,7 +35,8 @@ def test_json_says_everything_about_every_picture(folder: Path) -> None:
     done = trt_perception(["detect", folder, "--json"])
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"model", "backend", "images"}
+    assert set(document) == {"model", "head", "backend", "images"}
+    assert document["head"] == {"name": "yolov8", "reason": "the model file names it"}
     assert document["model"] == "digits"
     backend = document["backend"]
     assert (backend["backend"], backend["requested"], backend["device"]) == ("onnxruntime", "onnxruntime", "cpu")

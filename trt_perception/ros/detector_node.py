@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -189,7 +190,7 @@ class DetectorNode(LifecycleNode):
         for name, field in _THRESHOLDS.items():
             follows = name in self._follow_model and name not in changed
             chosen[field] = getattr(of_model, field) if follows else changed.get(name, self._value(name))
-        return Thresholds(**chosen)
+        return replace(of_model, **chosen)
 
     def _show_model_thresholds(self, of_model: Thresholds) -> None:
         """Lets `ros2 param get` show the thresholds in force where they follow the model."""
@@ -205,6 +206,7 @@ class DetectorNode(LifecycleNode):
         info = detector.info
         message = f"model {detector.model.name} on {info.backend}, {info.device} ({info.device_name}), {info.precision}"
         self.get_logger().info(message)
+        self.get_logger().info(f"head {detector.recognised.name}: {detector.recognised.reason}")
         for note in info.notes:
             self.get_logger().warning(note)
         if info.fallback_reason is not None:
