@@ -23,6 +23,8 @@ from trt_perception.benchmark.text_report import (
 
 Document = Mapping[str, Any]
 _BINS = 60
+# Periods; a backend that needs dozens of them shall not press the others flat.
+_LONGEST_BAR = 2.0
 _CHART_HEIGHT = 100.0
 # The empty icon keeps a browser from asking for one.
 _FRAME = """\
@@ -109,7 +111,7 @@ def _means(row: Document) -> dict[str, float]:
 def _budget(document: Document, ran: Sequence[Document]) -> list[str]:
     settings = document["settings"]
     period_ms = 1000.0 / settings["control_rate_hz"]
-    scale = max(1.0, *(row["control_period"]["inference_p99_share"] for row in ran))
+    scale = min(max(1.0, *(row["control_period"]["inference_p99_share"] for row in ran)), _LONGEST_BAR)
     marks = f'<div class="mark" style="left:{100 / scale:.3f}%"></div>' + "".join(
         f'<div class="mark faint" style="left:{100 * settings[name] / scale:.3f}%"></div>'
         for name in ("borderline_share", "over_share")
@@ -117,11 +119,13 @@ def _budget(document: Document, ran: Sequence[Document]) -> list[str]:
     lines = [
         f'<p class="dim">p99 of inference; the solid line is the whole period of {period_ms:g} ms '
         f"({settings['control_rate_hz']:g} Hz), the dashed ones are where borderline "
-        f"({100 * settings['borderline_share']:.0f} %) and over budget ({100 * settings['over_share']:.0f} %) begin</p>"
+        f"({100 * settings['borderline_share']:.0f} %) and over budget ({100 * settings['over_share']:.0f} %) begin; "
+        "bars end at two periods</p>"
     ]
     for row in ran:
         share, verdict = row["control_period"]["inference_p99_share"], row["control_period"]["verdict"]
-        bar = f'<div class="bar" style="width:{100 * share / scale:.3f}%;background:{VERDICT_COLORS[verdict]}"></div>'
+        width = 100 * min(share / scale, 1.0)
+        bar = f'<div class="bar" style="width:{width:.3f}%;background:{VERDICT_COLORS[verdict]}"></div>'
         lines.append(_chart(row["backend"], f"{100 * share:.1f} % {verdict.replace('_', ' ')}", bar + marks))
     return lines
 
@@ -138,7 +142,7 @@ def _distributions(ran: Sequence[Document]) -> list[str]:
     every = [value for row in ran for value in row["samples_ms"]["total"]]
     low, high = min(every) * 0.98, max(every) * 1.02
     edges = np.geomspace(low, high, _BINS + 1)
-    axis = "".join(f"<span>{value:.3g} ms</span>" for value in np.geomspace(low, high, 5))
+    axis = "".join(f"<span>{_rounded(value)} ms</span>" for value in np.geomspace(low, high, 5))
     parts = [
         '<p class="dim">whole frames, logarithmic axis; lines: p50 (solid) and p99 (dashed); nothing is left out</p>'
     ]
@@ -166,6 +170,10 @@ def _distributions(ran: Sequence[Document]) -> list[str]:
             f'aria-label="distribution of {escape(row["backend"])}: {told}">{boxes}{marks}</svg></div>'
         )
     return [*parts, f'<div class="axis">{axis}</div>']
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _details(row: Document, reference: str) -> str:
