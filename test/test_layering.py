@@ -19,7 +19,17 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "dds_environment", "atomic_file", "statistics", "own_process"),
-    ("types", "located_yaml", "model_file", "models", "artifact_metadata", "backend_request", "resources", "encodings"),
+    (
+        "types",
+        "located_yaml",
+        "model_file",
+        "models",
+        "artifact_metadata",
+        "backend_request",
+        "resources",
+        "pixel_layouts",
+        "encodings",
+    ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
     ("preprocess", "nms", "heads", "backends", "annotate"),
     ("postprocess",),

@@ -51,9 +51,10 @@ class Detector:
         self.thresholds = thresholds or model.thresholds
         self._backend = backend
         self._head = head_for(model.head)
-        self._preprocess = Preprocessor(model.input)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
+        shape = (1, model.input.channels, model.input.height, model.input.width)
+        self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
         _require_range(model, backend.info)
 
     @classmethod

@@ -210,31 +210,6 @@ def test_a_malformed_image_is_counted_named_and_survived(running: Running, chang
     assert len(running.send().detections) == 1
 
 
-def test_padded_rows_and_other_encodings_arrive_as_the_same_picture(graph: Graph) -> None:
-    running = start(graph, "-p", "score_threshold:=0.3")
-    picture = _digit_scene()
-    reference = running.send(picture)
-    assert reference.detections
-    conversions = {
-        "rgb8": cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
-        "bgra8": cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA),
-        "rgba8": cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA),
-    }
-    for encoding, pixels in conversions.items():
-        assert _boxes(running.send(pixels, encoding=encoding)) == pytest.approx(_boxes(reference), abs=1e-3), encoding
-    grey_picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    mono = running.send(grey_picture[:, :, :1], encoding="mono8")
-    assert _boxes(mono) == pytest.approx(_boxes(running.send(grey_picture)), abs=1e-3)
-    height, width = picture.shape[:2]
-    padded = np.zeros((height, width * 3 + 64), np.uint8)
-    padded[:, : width * 3] = picture.reshape(height, -1)
-    message = Image(header=Header(stamp=Time(sec=7)), width=width, height=height, encoding="bgr8", step=width * 3 + 64)
-    message.data = padded.tobytes()
-    running.camera.send_message(message)
-    found = running.detections.wait_for(lambda m: m.header.stamp == Time(sec=7))
-    assert _boxes(found) == pytest.approx(_boxes(reference), abs=1e-3)
-
-
 def test_overload_drops_frames_and_counts_every_one(running: Running) -> None:
     running.graph.set_parameters("detector", fake__busy_ms=50.0, backends=["fake"])
     before = running.status("input image")

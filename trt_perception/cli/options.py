@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import backend_class
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL
 
@@ -17,7 +18,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         action="append",
-        type=backend_request,
+        type=known_backend,
         metavar="NAME[:DEVICE][:PRECISION]",
         help="e.g. onnxruntime:cpu, torchscript:cuda:fp16; may stand several times (default: onnxruntime)",
     )
@@ -39,6 +40,16 @@ def backend_request(text: str) -> str:
         return str(BackendRequest.parse(text))
     except PerceptionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def known_backend(text: str) -> str:
+    """The same, of a backend that is in the table; one that cannot run here is known all the same."""
+    request = backend_request(text)
+    try:
+        backend_class(BackendRequest.parse(request).name)
+    except PerceptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return request
 
 
 def fraction(text: str) -> float:

@@ -165,5 +165,5 @@ def inference_status(
 
 def model_hash(model: ModelFile, backend: str) -> str:
     """The artifact's hash as the model file gives it, `not given` otherwise."""
-    artifact = model.artifacts.get(backend_class(backend).artifact_kind)
+    artifact = model.artifacts.get(backend_class(backend).choose_artifact(model.artifacts))
     return (artifact.sha256 if artifact else None) or "not given"

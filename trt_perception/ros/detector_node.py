@@ -13,8 +13,10 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
+from trt_perception.backend_request import BackendRequest
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
+from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
 from trt_perception.live import LivePipeline
 from trt_perception.models import DEMO_MODEL, load_model
@@ -108,16 +110,30 @@ class DetectorNode(LifecycleNode):
             step()
         except PerceptionError as error:
             self._problem = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        self._problem = None
-        return TransitionCallbackReturn.SUCCESS
+        except Exception as error:  # see above: nobody else would ever hear of it
+            self._problem = f"unexpected {type(error).__name__}: {error}"
+        else:
+            self._problem = None
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self._problem)
+        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
+        if self._value("build_engine"):
+            self._build_engines()
         self._detector = self._open_detector({})
         self._show_model_thresholds(self._detector.model.thresholds)
         for camera in self._cameras:
             camera.create_publishers()
+
+    def _build_engines(self) -> None:
+        """Builds the TensorRT engines that are missing: only here, where no image waits for minutes."""
+        model = load_model(self._value("model"))
+        cache = self._value("tensorrt.cache_directory")
+        for text in self._value("backends"):
+            engine = ensure_engine(model, BackendRequest.parse(text), cache=cache)
+            if engine is not None:
+                self.get_logger().info(f"{text} runs {engine}")
 
     def _activate(self, state: LifecycleState) -> None:
         assert self._detector is not None
