@@ -39,7 +39,7 @@ def bench_document(
         "pictures": {
             "source": pictures.source,
             "count": len(pictures.pixels),
-            "sizes_px": sorted({(int(p.shape[1]), int(p.shape[0])) for p in pictures.pixels}),
+            "sizes_px": [list(size) for size in sorted({(p.shape[1], p.shape[0]) for p in pictures.pixels})],
             "sha256": pictures.sha256(),
             "labelled": pictures.truths is not None,
         },

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trt_perception.benchmark.bench_subject import TOTAL
 from trt_perception.benchmark.plan import BenchPlan
 from trt_perception.benchmark.row import Row, share_of
+from trt_perception.control_budget import Verdict
 
 # A backend that agrees with the reference on fewer detections than this is not recommended where no labels decide.
 LEAST_AGREEMENT = 0.9
@@ -63,8 +64,11 @@ def recommend(rows: Sequence[Row], plan: BenchPlan) -> Recommendation:
         return Recommendation(None, f"none is accurate enough: {'; '.join(refused)}")
     best = min(accurate, key=lambda row: row.summaries()[TOTAL].p99)
     share, total = share_of(best, plan), best.summaries()[TOTAL]
+    loop = f"a control loop of {plan.control_rate_hz:g} Hz"
+    over = share.verdict is Verdict.OVER_BUDGET
+    start = f"none is fast enough for {loop}; nearest comes" if over else f"for {loop} take"
     words = (
-        f"for a control loop of {plan.control_rate_hz:g} Hz take {best.name}: p99 of a frame {total.p99:.2f} ms, its "
+        f"{start} {best.name}: p99 of a frame {total.p99:.2f} ms, its "
         f"inference at most {100 * share.inference_p99:.1f} % of the {plan.period_ms:g} ms period in 99 of 100 frames "
         f"({share.verdict.label})"
     )

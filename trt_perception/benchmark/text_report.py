@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from trt_perception.benchmark.against import speed_up_lines
+
 Document = Mapping[str, Any]
 
 _STAGES = ("preprocess", "host_to_device", "inference", "device_to_host", "postprocess", "total")
@@ -145,6 +147,8 @@ def text_report(document: Document) -> str:
             tables = [_aligned(table) for table in (stage_table(row), batch_table(row)) if table]
             head = [row["backend"], facts(row), agreement_line(row, document["settings"]["reference"])]
             parts.append("\n".join([*head, *tables]))
+    for comparison in document.get("against", []):
+        parts.append("\n".join([f"against {comparison['file']}", *speed_up_lines(comparison)]))
     parts.append(f"recommended: {document['recommendation']['sentence']}")
     return "\n\n".join(parts) + "\n"
 

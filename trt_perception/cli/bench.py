@@ -11,9 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from trt_perception.benchmark.against import compare_with, read_other, speed_up_lines
 from trt_perception.benchmark.compare import compare
 from trt_perception.benchmark.document import bench_document
 from trt_perception.benchmark.environment import environment
+from trt_perception.benchmark.page import html_page
 from trt_perception.benchmark.pictures import gather_pictures
 from trt_perception.benchmark.plan import BenchPlan, Candidate
 from trt_perception.benchmark.text_report import (
@@ -75,7 +77,10 @@ def add_parser(subparsers: Any) -> None:
     add("--strict", action="store_true", help="exit 1 where one cannot run")
     add("--time-limit", type=seconds, default=300.0, metavar="S", help="for one answer (default: %(default)g)")
     add("--json", action="store_true", help="one JSON document (docs/bench.schema.json) on standard output")
-    add("--save", type=Path, metavar="FILE", help="write the report: .json or .txt; may stand several times",
+    add("--against", type=Path, action="append", default=[], metavar="JSON", help="other figures to compare with")
+    add("--html", type=Path, metavar="FILE", help="write the report as one page, as --save FILE.html does",
+        action="append", default=[], dest="save")  # fmt: skip
+    add("--save", type=Path, metavar="FILE", help="write the report: .json, .txt or .html; may stand several times",
         action="append", default=[])  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -87,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
             raise PerceptionError(f"--save {path}: expected a name that ends in {' or '.join(_WRITERS)}")
     plan = _plan(args)
     model = load_model(plan.model)
+    others = [(path, read_other(path)) for path in args.against]
     pictures = gather_pictures(args.images, args.limit, model, args.labels)
     if plan.max_map_drop is not None and pictures.truths is None:
         raise PerceptionError("--max-map-drop needs to know what is in the pictures; give --labels")
@@ -95,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         machine = environment()
         rows = compare(plan, pictures, lambda what: spinner.update(what))
     document = bench_document(plan, model, pictures, rows, machine)
+    document["against"] = [compare_with(document, other, path.name) for path, other in others]
     for path in args.save:
         _write(path, _WRITERS[path.suffix](document))
     if args.json:
@@ -157,6 +164,10 @@ def _show(document: dict[str, Any]) -> None:
             for table in (stage_table(row), batch_table(row)):
                 if table:
                     _print_table(console, table, "")
+    for comparison in document["against"]:
+        console.print(f"\n[bold]against {comparison['file']}[/bold]")
+        for line in speed_up_lines(comparison):
+            console.print(line, markup=False)
     console.print(f"\n[bold]recommended[/bold]: {document['recommendation']['sentence']}")
 
 
@@ -172,6 +183,7 @@ def _print_table(console: Console, cells: list[list[str]], caption: str) -> None
 _WRITERS = {
     ".json": lambda document: json.dumps(document, indent=1) + "\n",
     ".txt": text_report,
+    ".html": html_page,
 }
 
 
