@@ -18,23 +18,24 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "atomic_file", "statistics"),
+    ("errors", "dds_environment", "atomic_file", "statistics", "own_process"),
     (
         "types",
         "located_yaml",
         "model_file",
         "models",
         "artifact_metadata",
+        "protobuf_fields",
         "backend_request",
         "resources",
         "pixel_layouts",
         "encodings",
     ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
-    ("preprocess", "nms", "heads", "backends", "annotate"),
+    ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark"),
+    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )
@@ -59,6 +60,7 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
+    "onnx": "onnx_report",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
@@ -66,9 +68,12 @@ ONLY_IN = {
 }
 MESSAGES_ONLY_IN = "ros"
 
+# They import what they look at, in a process of its own each.
+PROBES = "doctor.probes"
+
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
 
 
 @cache
@@ -117,7 +122,7 @@ def layer_of(module: str) -> int | None:
 
 
 def importers(library: str) -> Iterator[str]:
-    return (m for m in modules() if any(inside(name, library) for name in imports(m)))
+    return (m for m in modules() if not inside(m, PROBES) and any(inside(name, library) for name in imports(m)))
 
 
 def run_python(code: str) -> str:

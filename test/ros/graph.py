@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from test.domains import private_domain
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.resources import share_directory
 from trt_perception.ros import qos
@@ -38,8 +38,6 @@ from trt_perception.types import Uint8Array
 TIMEOUT_S = 30.0
 FAKE_BACKEND = Path(__file__).parent.parent / "fake_backend"
 CHECKOUT = Path(__file__).parents[2]
-
-_serial = itertools.count()
 
 
 class Mailbox:
@@ -95,8 +93,7 @@ class Graph:
     """One domain with a client node; start() adds node processes."""
 
     def __init__(self) -> None:
-        # 0 to 101 are the domain ids whose ports are free on Linux.
-        self.domain = (os.getpid() * 7 + next(_serial)) % 101 + 1
+        self.domain = private_domain()
         self._stack = ExitStack()
         self._context = Context()
 

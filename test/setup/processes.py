@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -12,19 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from test import domains
 from tools.setup.environment import process_environment
 from tools.setup.layout import this_checkout
 
 TIMEOUT_S = 60.0
 
-_serial = itertools.count()
-
 
 def private_domain() -> dict[str, str]:
     """Returns variables that keep the processes of one test among themselves."""
-    # 0 to 101 are the domain ids whose ports are free on Linux.
-    domain = (os.getpid() * 7 + next(_serial)) % 101 + 1
-    return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return {"ROS_DOMAIN_ID": str(domains.private_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def test_json_says_everything_about_every_picture(folder: Path) -> None:
     done = trt_perception(["detect", folder, "--json"])
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"model", "backend", "images"}
+    assert set(document) == {"model", "head", "backend", "images"}
+    assert document["head"] == {"name": "yolov8", "reason": "the model file names it"}
     assert document["model"] == "digits"
     backend = document["backend"]
     assert (backend["backend"], backend["requested"], backend["device"]) == ("onnxruntime", "onnxruntime", "cpu")
@@ -119,7 +120,6 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "no such source": (["nosuch"], "nosuch does not exist; give a picture, a folder, a video"),
     "no such model": (["scene", "--model", "nosuch"], "no model named 'nosuch' comes with the package"),
     "no such model file": (["scene", "--model", "nosuch.yaml"], "nosuch.yaml cannot be read"),
-    "no such backend": (["scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "device not here": (["scene", "--backend", "onnxruntime:cuda:77"], "onnxruntime:cuda:77"),
     "folder that cannot be": (["scene", "--save", "/dev/null/x", "--limit", "1"], "cannot make the folder"),
 }
@@ -142,6 +142,7 @@ WRONG_ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no source": (["detect"], "source"),
     "unknown option": (["detect", "scene", "--fast"], "--fast"),
     "backend of no form": (["detect", "scene", "--backend", "onnx:runtime"], "NAME[:DEVICE][:PRECISION]"),
+    "no such backend": (["detect", "scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "score beyond 1": (["detect", "scene", "--score-threshold", "1.5"], "'1.5' is no number from 0 to 1"),
     "score that is none": (["detect", "scene", "--iou-threshold", "nan"], "'nan' is no number from 0 to 1"),
     "negative limit": (["detect", "scene", "--limit", "-1"], "'-1' is no whole number"),
@@ -168,11 +169,20 @@ def test_a_damaged_picture_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_a_fallback_is_announced(folder: Path) -> None:
     done = trt_perception(
-        ["detect", folder, "--json", "--allow-fallback", "--backend", "nosuch", "--backend", "onnxruntime:cpu"]
+        [
+            "detect",
+            folder,
+            "--json",
+            "--allow-fallback",
+            "--backend",
+            "onnxruntime:cuda:77",
+            "--backend",
+            "onnxruntime:cpu",
+        ]
     )
     assert done.returncode == 0, done.stderr
     reason = json.loads(done.stdout)["backend"]["fallback_reason"]
-    assert reason.startswith("runs onnxruntime:cpu instead of nosuch: there is no backend 'nosuch'")
+    assert "onnxruntime:cuda:77" in reason
     assert f"WARNING: fallback: {reason}" in done.stderr
 
 

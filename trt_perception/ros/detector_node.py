@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -110,15 +111,15 @@ class DetectorNode(LifecycleNode):
             step()
         except PerceptionError as error:
             self._problem = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
         # Such as rclpy's RuntimeError for a qos_overrides parameter whose value is no policy.
         except Exception as error:
-            self._problem = f"{type(error).__name__}: {error}"
+            self._problem = f"unexpected {type(error).__name__}: {error}"
             self.get_logger().error(traceback.format_exc())
-            return TransitionCallbackReturn.FAILURE
-        self._problem = None
-        return TransitionCallbackReturn.SUCCESS
+        else:
+            self._problem = None
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self._problem)
+        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
         if self._value("build_engine"):
@@ -191,7 +192,7 @@ class DetectorNode(LifecycleNode):
         for name, field in _THRESHOLDS.items():
             follows = name in self._follow_model and name not in changed
             chosen[field] = getattr(of_model, field) if follows else changed.get(name, self._value(name))
-        return Thresholds(**chosen)
+        return replace(of_model, **chosen)
 
     def _show_model_thresholds(self, of_model: Thresholds) -> None:
         """Lets `ros2 param get` show the thresholds in force where they follow the model."""
@@ -207,6 +208,7 @@ class DetectorNode(LifecycleNode):
         info = detector.info
         message = f"model {detector.model.name} on {info.backend}, {info.device} ({info.device_name}), {info.precision}"
         self.get_logger().info(message)
+        self.get_logger().info(f"head {detector.recognised.name}: {detector.recognised.reason}")
         for note in info.notes:
             self.get_logger().warning(note)
         if info.fallback_reason is not None:
