@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "atomic_file", "statistics"),
+    ("errors", "dds_environment", "atomic_file", "statistics", "own_process"),
     (
         "types",
         "located_yaml",
@@ -28,13 +28,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "protobuf_fields",
         "backend_request",
         "resources",
+        "pixel_layouts",
         "encodings",
     ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
     ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark", "inspection", "onnx_report", "model_writer"),
+    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )
@@ -66,6 +67,9 @@ ONLY_IN = {
     "pycuda": "backends.tensorrt_runtime",
 }
 MESSAGES_ONLY_IN = "ros"
+
+# They import what they look at, in a process of its own each.
+PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
@@ -118,7 +122,7 @@ def layer_of(module: str) -> int | None:
 
 
 def importers(library: str) -> Iterator[str]:
-    return (m for m in modules() if any(inside(name, library) for name in imports(m)))
+    return (m for m in modules() if not inside(m, PROBES) and any(inside(name, library) for name in imports(m)))
 
 
 def run_python(code: str) -> str:

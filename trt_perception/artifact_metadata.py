@@ -117,10 +117,14 @@ def _read_torchscript(path: Path) -> dict[str, str]:
 
 
 def _read_engine(path: Path) -> dict[str, str]:
-    """Ultralytics puts a 4-byte little-endian length and that much JSON in front of the engine."""
+    """Ultralytics puts a 4-byte little-endian length and that much JSON in front; else the manifest beside it tells."""
     header = engine_header_size(path)
     if header == 0:
-        return {}
+        manifest = path.with_name(path.name + ".json")
+        if not manifest.is_file():
+            return {}
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+        return texts(values.get("metadata", {}) if isinstance(values, dict) else values)
     with path.open("rb") as file:
         return texts(json.loads(file.read(header)[4:]))
 

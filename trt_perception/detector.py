@@ -53,9 +53,10 @@ class Detector:
         self.model = model
         self.thresholds = thresholds or model.thresholds
         self._backend = backend
-        self._preprocess = Preprocessor(model.input)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
+        shape = (1, model.input.channels, model.input.height, model.input.width)
+        self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
         _require_range(model, backend.info)
         names = tuple(output.name for output in backend.info.outputs)
         self._context = HeadContext(model.input.width, model.input.height, len(model.labels), names)

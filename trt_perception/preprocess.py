@@ -60,10 +60,11 @@ class Preprocessor:
     rounds as torchvision's Resize and CenterCrop do, with which ImageNet models are evaluated.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(self, spec: InputSpec, tensor: Float32Array | None = None) -> None:
+        """tensor: the buffer to use, float32 (1, C, height, width), its own when None."""
         self._spec = spec
         shape = (1, spec.channels, spec.height, spec.width)
-        self._tensor: Float32Array = np.empty(shape, np.float32)
+        self._tensor: Float32Array = np.empty(shape, np.float32) if tensor is None else tensor
         std = np.asarray(spec.std, np.float32)
         self._factor = np.float32(spec.scale) / std
         self._shift = -np.asarray(spec.mean, np.float32) / std
@@ -120,7 +121,9 @@ class Preprocessor:
         if self._spec.color_order == "gray":
             return [pixels[:, :, 0] if order == "gray" else cv2.cvtColor(pixels, _TO_GRAY[order])]
         index = _RGB_INDEX[order]
-        return [pixels[:, :, i] for i in (index if self._spec.color_order == "rgb" else index[::-1])]
+        # NumPy is twice as fast over whole planes as over every third byte.
+        planes = cv2.split(pixels)
+        return [planes[i] for i in (index if self._spec.color_order == "rgb" else index[::-1])]
 
 
 def _resize(pixels: Uint8Array, width: int, height: int) -> Uint8Array:

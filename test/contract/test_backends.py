@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from test.contract.small_engine import lacks_gpu, write_engine
 from test.contract.small_network import METADATA, SIDE_PX, batch_of, expected, write_onnx, write_torchscript
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import BACKENDS, backend_class
@@ -79,6 +80,16 @@ CASES = (
         settings=({"freeze": False}, {"freeze": True}, {"cudnn_benchmark": False}),
         bad_settings=({"freeze": "no"}, {"intra_op_threads": -1}),
         fallback="torchscript:cuda:fp16",
+    ),
+    Case(
+        "tensorrt:fp32",
+        "net.engine",
+        write_engine,
+        lacks_gpu,
+        device="cuda:0",
+        settings=({"cuda_graph": False}, {"runtime": "full"}),
+        bad_settings=({"runtime": "tiny"},),
+        tolerance=1e-4,
     ),
 )
 
@@ -362,15 +373,18 @@ def test_the_reason_of_an_earlier_failure_is_kept(subject: Subject) -> None:
     assert backend.info.fallback_reason == "the other one is broken"
 
 
-@pytest.mark.parametrize(
-    ("device", "precision", "words"), [("tensorrt", None, "has no device 'tensorrt'"), (None, "fp8", "'fp8'; use")]
-)
-def test_a_device_or_precision_that_it_does_not_have(
-    subject: Subject, device: str | None, precision: str | None, words: str
-) -> None:
+def test_a_device_that_it_does_not_have(subject: Subject) -> None:
     name = BackendRequest.parse(subject.case.request).name
-    with pytest.raises(BackendError, match=words):
-        subject.make(str(BackendRequest(name, device, precision)))
+    foreign = [device for device in ("cpu", "cuda", "tensorrt") if device not in backend_class(name).devices]
+    for device in foreign:
+        with pytest.raises(BackendError, match=f"has no device '{device}'"):
+            subject.make(str(BackendRequest(name, device)))
+
+
+def test_a_precision_that_it_does_not_have(subject: Subject) -> None:
+    name = BackendRequest.parse(subject.case.request).name
+    with pytest.raises(BackendError, match="'fp8'; use"):
+        subject.make(str(BackendRequest(name, None, "fp8")))
 
 
 # --- settings -------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from test.domains import private_domain
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.resources import share_directory
 from trt_perception.ros import qos
@@ -38,8 +38,6 @@ from trt_perception.types import Uint8Array
 TIMEOUT_S = 30.0
 FAKE_BACKEND = Path(__file__).parent.parent / "fake_backend"
 CHECKOUT = Path(__file__).parents[2]
-
-_serial = itertools.count()
 
 
 class Mailbox:
@@ -95,8 +93,7 @@ class Graph:
     """One domain with a client node; start() adds node processes."""
 
     def __init__(self) -> None:
-        # 0 to 101 are the domain ids whose ports are free on Linux.
-        self.domain = (os.getpid() * 7 + next(_serial)) % 101 + 1
+        self.domain = private_domain()
         self._stack = ExitStack()
         self._context = Context()
 
@@ -138,7 +135,7 @@ class Graph:
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         words = [sys.executable, "-m", f"trt_perception.ros.{node}", "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
-        self._stack.callback(_kill, process)
+        self._stack.callback(end_node, process)
         return NodeUnderTest(process, log)
 
     def listen(self, kind: Any, topic: str, profile: QoSProfile = qos.MONITOR_SUBSCRIPTION) -> Mailbox:
@@ -148,6 +145,15 @@ class Graph:
 
     def camera(self, topic: str = "image", profile: QoSProfile = qos.IMAGE_PUBLISHER) -> TestCamera:
         return TestCamera(self.node, topic, profile)
+
+    def wait_until(
+        self, holds: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S, pause_s: float = 0.02
+    ) -> None:
+        """Waits for something of the graph; fails, with its name, after the time limit."""
+        end_s = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < end_s, f"not within {timeout_s} s: {what}"
+            time.sleep(pause_s)
 
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
         client = self.node.create_client(kind, name)
@@ -230,7 +236,12 @@ def values_of(message: Any) -> dict[str, float]:
     return {entry.name: entry.value for entry in message.statistics}
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def end_node(process: subprocess.Popen[bytes]) -> None:
+    """Ends it by SIGINT, after 5 s by force: a process that is killed leaves its shared-memory segment behind."""
     if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
         process.kill()
-    process.wait()
+        process.wait()

@@ -17,7 +17,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from vision_msgs.msg import Detection2DArray
 
-from test.ros.graph import CHECKOUT, Graph, Mailbox
+from test.ros.graph import CHECKOUT, Graph, Mailbox, end_node
 
 ACTIVATE = CHECKOUT / ".venv" / "bin" / "activate"
 pytestmark = pytest.mark.skipif(not ACTIVATE.is_file(), reason=f"{ACTIVATE} is not there: `make setup` makes it")
@@ -52,7 +52,7 @@ class Shells:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        self._stack.callback(_end, process)
+        self._stack.callback(end_node, process)
         self.logs[process.pid] = log
         return process
 
@@ -76,12 +76,6 @@ def shells(graph: Graph) -> Iterator[Shells]:
     shells = Shells(graph)
     yield shells
     shells.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
 
 
 def _stamps(mailbox: Mailbox) -> list[float]:

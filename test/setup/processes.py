@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from test import domains
 from tools.setup.environment import process_environment
 from tools.setup.layout import this_checkout
 
 TIMEOUT_S = 60.0
 
-_serial = itertools.count()
-
 
 def private_domain() -> dict[str, str]:
     """Returns variables that keep the processes of one test among themselves."""
-    # 0 to 101 are the domain ids whose ports are free on Linux.
-    domain = (os.getpid() * 7 + next(_serial)) % 101 + 1
-    return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return {"ROS_DOMAIN_ID": str(domains.private_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 @contextmanager
@@ -40,8 +37,13 @@ def started(code: str, *arguments: str, variables: dict[str, str]) -> Iterator[s
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        # A process that is killed leaves its shared-memory segment behind.
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 def result(process: subprocess.Popen[str]) -> Any:

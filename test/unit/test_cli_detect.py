@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -35,7 +37,7 @@ def test_json_says_everything_about_every_picture(folder: Path) -> None:
     done = trt_perception(["detect", folder, "--json"])
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"model", "head", "backend", "images"}
+    assert set(document) == {"model", "head", "backend", "images", "unreadable"}
     assert document["head"] == {"name": "yolov8", "reason": "the model file names it"}
     assert document["model"] == "digits"
     backend = document["backend"]
@@ -120,7 +122,6 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "no such source": (["nosuch"], "nosuch does not exist; give a picture, a folder, a video"),
     "no such model": (["scene", "--model", "nosuch"], "no model named 'nosuch' comes with the package"),
     "no such model file": (["scene", "--model", "nosuch.yaml"], "nosuch.yaml cannot be read"),
-    "no such backend": (["scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "device not here": (["scene", "--backend", "onnxruntime:cuda:77"], "onnxruntime:cuda:77"),
     "folder that cannot be": (["scene", "--save", "/dev/null/x", "--limit", "1"], "cannot make the folder"),
 }
@@ -143,11 +144,39 @@ WRONG_ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no source": (["detect"], "source"),
     "unknown option": (["detect", "scene", "--fast"], "--fast"),
     "backend of no form": (["detect", "scene", "--backend", "onnx:runtime"], "NAME[:DEVICE][:PRECISION]"),
+    "no such backend": (["detect", "scene", "--backend", "nosuch"], "there is no backend 'nosuch'; choose one of"),
     "score beyond 1": (["detect", "scene", "--score-threshold", "1.5"], "'1.5' is no number from 0 to 1"),
     "score that is none": (["detect", "scene", "--iou-threshold", "nan"], "'nan' is no number from 0 to 1"),
     "negative limit": (["detect", "scene", "--limit", "-1"], "'-1' is no whole number"),
     "limit that is none": (["detect", "scene", "--limit", "many"], "'many' is no whole number"),
 }
+
+
+def test_a_broken_picture_loses_none_of_the_others(folder: Path, tmp_path: Path) -> None:
+    pictures = sorted(folder.iterdir())[:2]
+    for name, content in zip("ac", (p.read_bytes() for p in pictures), strict=True):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    done = trt_perception(["detect", tmp_path, "--json"])
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert [image["name"] for image in document["images"]] == ["a.png", "c.png"]
+    assert len(document["unreadable"]) == 1
+    assert "b.png is no picture that OpenCV can read" in done.stderr
+
+
+def test_ctrl_c_tells_what_was_found_until_then() -> None:
+    command = [sys.executable, "-m", "trt_perception.cli.main", "detect", "scene", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        while b"head" not in (line := process.stderr.readline()):
+            assert line, "ended before it began"
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(output)["images"]
 
 
 @pytest.mark.parametrize("case", WRONG_ARGUMENTS)
@@ -169,11 +198,20 @@ def test_a_damaged_picture_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_a_fallback_is_announced(folder: Path) -> None:
     done = trt_perception(
-        ["detect", folder, "--json", "--allow-fallback", "--backend", "nosuch", "--backend", "onnxruntime:cpu"]
+        [
+            "detect",
+            folder,
+            "--json",
+            "--allow-fallback",
+            "--backend",
+            "onnxruntime:cuda:77",
+            "--backend",
+            "onnxruntime:cpu",
+        ]
     )
     assert done.returncode == 0, done.stderr
     reason = json.loads(done.stdout)["backend"]["fallback_reason"]
-    assert reason.startswith("runs onnxruntime:cpu instead of nosuch: there is no backend 'nosuch'")
+    assert "onnxruntime:cuda:77" in reason
     assert f"WARNING: fallback: {reason}" in done.stderr
 
 

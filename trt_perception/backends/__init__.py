@@ -17,6 +17,7 @@ ENTRY_POINT_GROUP = "trt_perception.backends"
 # name → "module:class". The modules import their heavy library inside open(), so reading the table costs nothing.
 BACKENDS: dict[str, str] = {
     "onnxruntime": "trt_perception.backends.onnxruntime_backend:OnnxRuntimeBackend",
+    "tensorrt": "trt_perception.backends.tensorrt_backend:TensorRtBackend",
     "torchscript": "trt_perception.backends.torchscript_backend:TorchScriptBackend",
 }
 
@@ -51,6 +52,6 @@ def create_backend(
     Raises BackendError for an unknown name, device, precision or setting and ModelFileError for the artifact.
     """
     chosen = backend_class(request.name)
-    artifact = model.artifact(chosen.artifact_kind)
+    artifact = model.artifact(chosen.choose_artifact(model.artifacts))
     artifact.verify()
     return chosen(request, artifact.path, allow_fallback=allow_fallback, settings=settings)

@@ -7,7 +7,7 @@ of a backend do the work.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ import numpy as np
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
-from trt_perception.types import AnyArray, TensorSpec
+from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
 
@@ -106,6 +106,11 @@ class Backend(abc.ABC):
                 f"{request}: {self.name} has no precision {request.precision!r}; use {_or(self.precisions)}"
             )
 
+    @classmethod
+    def choose_artifact(cls, kinds: Collection[str]) -> str:
+        """Which of the artifacts that a model has this backend takes; the default is its artifact_kind."""
+        return cls.artifact_kind
+
     @property
     def device(self) -> str:
         """The device asked for, the backend's default filled in."""
@@ -164,6 +169,13 @@ class Backend(abc.ABC):
                 f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
             )
         return self._infer(np.ascontiguousarray(batch))
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """Memory for the input, float32 of that shape, which infer() takes without a copy when it is given just that.
+
+        None where the backend has no such memory. It stays valid memory after close().
+        """
+        return None
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""

@@ -1,7 +1,8 @@
-"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA provider."""
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or its TensorRT provider."""
 
 from __future__ import annotations
 
+import importlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +11,7 @@ import numpy as np
 
 from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
 from trt_perception.backends.hardware import cpu_name
+from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError, BackendUnavailableError
 from trt_perception.types import AnyArray, TensorSpec
 
@@ -27,7 +29,21 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CPU, _TENSORRT = "CPUExecutionProvider", "TensorrtExecutionProvider"
+# Device → the provider that runs there, and those that take over the nodes it cannot run.
+_PROVIDERS = {
+    "cpu": (_CPU,),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": (_TENSORRT, "CUDAExecutionProvider"),
+}
+_DEVICE_OF = {providers[0]: device for device, providers in _PROVIDERS.items()}
+_REMEDIES = {
+    "CUDAExecutionProvider": "its libraries (CUDA and cuDNN of the versions that this onnxruntime was built for) are "
+    "missing or do not match the driver",
+    _TENSORRT: "its libraries (libnvinfer of the TensorRT version that this onnxruntime was built "
+    "for, CUDA and cuDNN) are missing or do not match the driver: `pip install tensorrt` and put its folder into "
+    "LD_LIBRARY_PATH",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,9 @@ class OnnxRuntimeSettings:
     execution: sequential or parallel. allow_spinning: idle threads wait busily for the next inference. ONNX Runtime's
     own default is to do so; here it is not. On a CPU of two cores with a frame every 33 ms it made an inference 0.1 ms
     faster, cost 20 ms of CPU time a frame, and starved Fast DDS's threads so that images got lost.
+    tensorrt_engine_cache: folder in which the TensorRT provider keeps its engines (without one it builds them at each
+    start), empty for the user's cache folder. tensorrt_workspace_mib: memory that it may use while it builds, 0 = its
+    own limit.
     """
 
     graph_optimization: str = "all"
@@ -44,6 +63,8 @@ class OnnxRuntimeSettings:
     inter_op_threads: int = 0
     execution: str = "sequential"
     allow_spinning: bool = False
+    tensorrt_engine_cache: str = ""
+    tensorrt_workspace_mib: int = 0
 
     def __post_init__(self) -> None:
         require_thread_count("onnxruntime", "intra_op_threads", self.intra_op_threads)
@@ -55,16 +76,21 @@ class OnnxRuntimeBackend(Backend):
 
     name: ClassVar[str] = "onnxruntime"
     artifact_kind: ClassVar[str] = "onnx"
-    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
-    precisions: ClassVar[tuple[str, ...]] = ()
+    devices: ClassVar[tuple[str, ...]] = tuple(_PROVIDERS)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     Settings = OnnxRuntimeSettings
 
     _session: onnxruntime.InferenceSession | None = None
 
     def _open(self) -> BackendInfo:
-        ort = _import_onnxruntime(self)
+        ort = onnxruntime_part()
         kind = self.device.split(":")[0]
-        provider = _PROVIDERS[kind]
+        if self.request.precision is not None and kind != "tensorrt":
+            raise BackendError(
+                f"{self.request}: on {kind} the precision is the model's own; leave it out, or ask for "
+                f"{self.name}:tensorrt:{self.request.precision}"
+            )
+        provider, *helpers = _PROVIDERS[kind]
         available = ort.get_available_providers()
         fallback_reason: str | None = None
         if provider not in available:
@@ -73,17 +99,16 @@ class OnnxRuntimeBackend(Backend):
                 f"this onnxruntime was built without {provider} (it has {', '.join(available)}); "
                 "install onnxruntime-gpu in place of onnxruntime",
             )
-            provider = _PROVIDERS["cpu"]
-        session = self._load(ort, provider)
+            provider, helpers = _CPU, []
+        session = self._load(ort, provider, [helper for helper in helpers if helper in available])
         actual = session.get_providers()[0]
         if actual != provider:
             fallback_reason = self._refuse_or_note_fallback(
-                "cpu",
-                f"{provider} did not load and ONNX Runtime took {actual}; its libraries (CUDA and cuDNN of the "
-                "versions that this onnxruntime was built for) are missing or do not match the driver",
+                _DEVICE_OF.get(actual, "cpu"),
+                f"{provider} did not load and ONNX Runtime took {actual}; {_REMEDIES[provider]}",
             )
         self._session = session
-        on_cpu = actual == _PROVIDERS["cpu"]
+        on_cpu = actual == _CPU
         device = "cpu" if on_cpu else f"cuda:{self.device_index}"
         try:
             inputs = tuple(_spec(entry) for entry in session.get_inputs())
@@ -104,7 +129,7 @@ class OnnxRuntimeBackend(Backend):
             device=device,
             device_name=cpu_name() if on_cpu else _cuda_device_name(self.device_index),
             provider=actual,
-            precision={"float16": "fp16"}.get(inputs[0].dtype, "fp32"),
+            precision=_precision(inputs[0].dtype, self.request.precision if actual == _TENSORRT else None),
             library=f"onnxruntime {ort.__version__}",
             inputs=inputs,
             outputs=outputs,
@@ -112,20 +137,31 @@ class OnnxRuntimeBackend(Backend):
             fallback_reason=fallback_reason,
         )
 
-    def _load(self, ort: Any, provider: str) -> onnxruntime.InferenceSession:
+    def _load(self, ort: Any, provider: str, helpers: list[str]) -> onnxruntime.InferenceSession:
         options = self._session_options(ort)
-        provider_options: dict[str, str] = {}
-        if provider != _PROVIDERS["cpu"]:
-            provider_options["device_id"] = str(self.device_index)
+        providers = [(name, self._provider_options(name)) for name in (provider, *helpers)]
         try:
-            return ort.InferenceSession(
-                str(self.artifact), sess_options=options, providers=[(provider, provider_options)]
-            )
+            return ort.InferenceSession(str(self.artifact), sess_options=options, providers=providers)
         except Exception as error:  # the library's exceptions derive from nothing narrower
             raise BackendError(
                 f"onnxruntime {ort.__version__} cannot load {self.artifact}: {_first_line(error)}; check the file "
                 "with `trt-perception inspect` or export it again with an opset that this version knows"
             ) from error
+
+    def _provider_options(self, provider: str) -> dict[str, str]:
+        """ONNX Runtime takes texts; the TensorRT provider's names are those of its documentation."""
+        options = {} if provider == _CPU else {"device_id": str(self.device_index)}
+        if provider != _TENSORRT:
+            return options
+        settings: OnnxRuntimeSettings = self.settings
+        folder = cache_directory(settings.tensorrt_engine_cache)
+        folder.mkdir(parents=True, exist_ok=True)
+        options["trt_fp16_enable"] = str(self.request.precision == "fp16")
+        options["trt_engine_cache_enable"] = "True"
+        options["trt_engine_cache_path"] = str(folder)
+        if settings.tensorrt_workspace_mib > 0:
+            options["trt_max_workspace_size"] = str(settings.tensorrt_workspace_mib * 2**20)
+        return options
 
     def _session_options(self, ort: Any) -> Any:
         levels = {
@@ -164,15 +200,22 @@ class OnnxRuntimeBackend(Backend):
         self._session = None
 
 
-def _import_onnxruntime(backend: Backend) -> Any:
+def onnxruntime_part(part: str = "") -> Any:
+    """onnxruntime, or one of its modules (`quantization`); raises BackendUnavailableError that says what to install."""
     try:
         import onnxruntime
+
+        return importlib.import_module(f"onnxruntime.{part}") if part else onnxruntime
     except ImportError as error:
+        extra = " onnx" if part else ""
         raise BackendUnavailableError(
-            f"{backend.request} needs the Python package onnxruntime ({error}); install it with "
-            "`pip install onnxruntime`, for a GPU `pip install onnxruntime-gpu`"
+            f"onnxruntime{'.' if part else ''}{part} cannot be imported ({error}); install it with "
+            f"`pip install onnxruntime{extra}`, for a GPU `pip install onnxruntime-gpu{extra}`"
         ) from error
-    return onnxruntime
+
+
+def _precision(input_dtype: str, asked: str | None) -> str:
+    return asked or {"float16": "fp16"}.get(input_dtype, "fp32")
 
 
 def _lookup(table: dict[str, Any], setting: str, value: str) -> Any:

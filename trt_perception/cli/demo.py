@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import os
+import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trt_perception.cli.options import add_model_options, backends
+from trt_perception.cli.options import add_model_options, backends, hertz, seconds
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.errors import PerceptionError
 from trt_perception.resources import share_directory
@@ -23,17 +25,21 @@ _START_TIMEOUT_S = 60.0
 _PICTURE_S = 2.0
 _SETTLE_TIMEOUT_S = 10.0
 _ERROR_LEVEL = 2  # diagnostic_msgs/DiagnosticStatus.ERROR
+# What waiting does not mend: a model that cannot run, a source that cannot be read.
+_FINAL_STATUSES = (": inference", ": camera")
 
 
 def add_parser(subparsers: Any) -> None:
     """Adds the subcommand."""
-    parser = subparsers.add_parser("demo", help="run camera, detector and budget monitor, and watch them")
+    parser = subparsers.add_parser(
+        "demo", help="run camera, detector and budget monitor, and watch them", description=__doc__
+    )
     add_model_options(parser)
     parser.add_argument("--source", default="scene", help="folder, video, webcam's number, or `scene` (default)")
-    parser.add_argument("--seconds", type=float, default=15.0, help="how long to watch (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="camera rate (default: %(default)s)")
+    parser.add_argument("--seconds", type=seconds, default=15.0, help="how long to watch (default: %(default)s)")
+    parser.add_argument("--rate", type=hertz, default=30.0, metavar="HZ", help="camera rate (default: %(default)s)")
     parser.add_argument(
-        "--control-rate", type=float, default=50.0, metavar="HZ", help="control loop's rate (default: %(default)s)"
+        "--control-rate", type=hertz, default=50.0, metavar="HZ", help="control loop's rate (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
     parser.set_defaults(run=run)
@@ -41,10 +47,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Starts the nodes, shows a live table, writes annotated.png, latency.json and budget.png."""
-    # The Fast DDS profile is read when a participant is made, also by the observer in this process. It stays on this
-    # machine unless the user says otherwise.
+    # A signal to end leaves no node behind: it unwinds the `with` blocks as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The Fast DDS profile is read when a participant is made, also by the observer in this process.
     os.environ.update(with_dds_variables(os.environ, share_directory() / "config"))
+    # On this machine and in a domain of its own, unless the user says otherwise: the demo must not hear, nor be heard
+    # by, another graph. 1 to 101 are the domains whose ports are free on Linux.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 101)))
     try:
         from trt_perception.ros.demo_observer import observing
         from trt_perception.ros.node_processes import node_processes
@@ -52,12 +62,15 @@ def run(args: argparse.Namespace) -> int:
         raise PerceptionError(
             f"ROS 2 cannot be loaded ({error}); run `make demo` in the checkout, or source a ROS 2 distribution"
         ) from error
-    from trt_perception.cli.demo_report import write_outputs
+    from trt_perception.cli.demo_report import account, make_folder, write_outputs
 
-    print(f"ROS_DOMAIN_ID={os.environ.get('ROS_DOMAIN_ID', '0')}, on this machine only; starting the nodes", flush=True)
+    make_folder(args.output)
+    names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+    print(f"starting the nodes with {' '.join(f'{name}={os.environ[name]}' for name in names)}", flush=True)
     started_s = time.monotonic()
-    with node_processes(_detector_commands(args), os.environ) as detector, observing() as observer:
+    with observing() as observer, node_processes(_detector_commands(args), os.environ) as detector:
         _wait(observer, detector, _is_active, "the detector is not active")
+        observer.require_alone()
         # The camera starts when somebody listens, so that every picture it sends can be accounted for.
         with node_processes([_camera_command(args)], os.environ) as camera:
             processes = [*detector, *camera]
@@ -66,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"first detections after {first_s:.1f} s", flush=True)
             _watch(observer, processes, args.seconds)
         with observer.looking() as seen:
+            print(account(seen))
             paths = write_outputs(args.output, seen, first_s)
     for path in paths:
         print(f"wrote {path}")
@@ -136,7 +150,12 @@ def _wait(observer: Any, processes: list[Any], ready: Callable[[Any], bool], wha
         with observer.looking() as seen:
             if ready(seen):
                 return
-            problems = [text for level, text, _ in seen.diagnostics.values() if level == _ERROR_LEVEL]
+            told = [
+                text
+                for name, (level, text, _) in seen.diagnostics.items()
+                if level == _ERROR_LEVEL and name.endswith(_FINAL_STATUSES)
+            ]
+        if told:
+            raise PerceptionError(f"{what}: {'; '.join(told)}")
         time.sleep(0.05)
-    told = "; ".join(problems) or "no node said why"
-    raise PerceptionError(f"{what} within {_START_TIMEOUT_S:.0f} s: {told}")
+    raise PerceptionError(f"{what} within {_START_TIMEOUT_S:.0f} s, and no node said why")

@@ -58,9 +58,10 @@ def render(seen: Seen) -> Group:
     for name, summary in stage_summaries(seen).items():
         if name.endswith("_ms"):
             table.add_row(name.removesuffix("_ms"), *(f"{v:.2f}" for v in (summary.p50, summary.p99, summary.max)))
-    frames = frame_counts(seen)
+    values = _status(seen, ": input image")[1]
+    frames = ", ".join(f"{values.get(f'{n}_count', 0)} {n}" for n in ("received", "processed", "dropped", "lost"))
     lines = [
-        "frames: " + ", ".join(f"{count} {name}" for name, count in frames.items()),
+        f"frames so far: {frames}",
         f"detections: {', '.join(seen.found) or 'none'}",
         f"control budget: {seen.budget.sentence if seen.budget else 'not known yet'}",
     ]
@@ -83,11 +84,24 @@ def frame_counts(seen: Seen) -> dict[str, int]:
     return {"sent": sent, "processed": processed, "dropped": dropped, "lost": max(sent - received, 0)}
 
 
+def account(seen: Seen) -> str:
+    """One line: what became of every picture that the camera sent."""
+    return "frames: " + ", ".join(f"{count} {name}" for name, count in frame_counts(seen).items())
+
+
 def all_accounted(seen: Seen) -> bool:
     """True when the camera has finished and the detector, which spoke after that, is idle."""
     message, camera = _status(seen, ": camera")
     _, values = _status(seen, ": input image")
     return message == "finished" and camera != {} and float(values.get("arriving_hz", 1)) == 0.0
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder now, rather than fail after the run; raises PerceptionError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PerceptionError(f"{folder} cannot be made ({error.strerror}); give --output another one") from error
 
 
 def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Path]:
@@ -113,7 +127,6 @@ def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Pa
         raise PerceptionError("the annotated image could not be encoded as PNG")
     contents = {"annotated.png": png.tobytes(), "latency.json": (json.dumps(document, indent=1) + "\n").encode()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
     except OSError as error:

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
     if args.save is not None:
         _make_folder(args.save)
     images: list[dict[str, Any]] = []
+    unreadable: list[ImageError] = []
     totals_ms: list[float] = []
     with (
-        open_source(args.source) as source,
+        open_source(args.source, on_unreadable=unreadable.append) as source,
         Detector.open(model, backends(args), allow_fallback=args.allow_fallback, thresholds=thresholds) as detector,
     ):
         info = detector.info
@@ -71,27 +73,32 @@ def run(args: argparse.Namespace) -> int:
             log.warning("fallback: %s", info.fallback_reason)
         detector.warm_up()
         count = min(filter(None, (source.count, args.limit)), default=None)
-        for index, (name, pixels) in enumerate(progress(source.pictures, count, "detecting")):
-            result = detector.detect(pixels)
-            totals_ms.append(result.times.total_ns / 1e6)
-            entry = _entry(name, pixels.shape[1], pixels.shape[0], result, detector)
-            if args.json:
-                images.append(entry)
-            else:
-                print(_line(entry))
-            if args.save is not None:
-                _save(args.save, name, index, annotate(as_image(pixels), result.detections, model))
-            if args.limit and index + 1 >= args.limit:
-                break
+        # Ctrl-C ends a source that has no end of its own: what was found until then is told.
+        with suppress(KeyboardInterrupt):
+            for index, (name, pixels) in enumerate(progress(source.pictures, count, "detecting")):
+                result = detector.detect(pixels)
+                totals_ms.append(result.times.total_ns / 1e6)
+                entry = _entry(name, pixels.shape[1], pixels.shape[0], result, detector)
+                if args.json:
+                    images.append(entry)
+                else:
+                    print(_line(entry))
+                if args.save is not None:
+                    _save(args.save, name, index, annotate(as_image(pixels), result.detections, model))
+                if args.limit and index + 1 >= args.limit:
+                    break
     if args.json:
         backend = {k: v for k, v in asdict(info).items() if k not in ("inputs", "outputs", "metadata")}
         head = asdict(detector.recognised)
-        json.dump({"model": model.name, "head": head, "backend": backend, "images": images}, sys.stdout, indent=1)
+        document = {"model": model.name, "head": head, "backend": backend, "images": images}
+        json.dump({**document, "unreadable": [str(error) for error in unreadable]}, sys.stdout, indent=1)
         print()
     if totals_ms:
         s = summarize(totals_ms)
         log.info("%d pictures, total p50 %.2f ms, p99 %.2f ms, max %.2f ms", s.count, s.p50, s.p99, s.max)
-    return 0
+    for error in unreadable:
+        log.error("%s", error)
+    return 1 if unreadable else 0
 
 
 def _entry(name: str, width: int, height: int, result: FrameResult, detector: Detector) -> dict[str, Any]:

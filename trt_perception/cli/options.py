@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import backend_class
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL
+
+MODEL_HELP = "model file (.yaml), bare .onnx / .torchscript / .engine, or a shipped model (default: %(default)s)"
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model, --backend (once a backend), --allow-fallback."""
-    parser.add_argument(
-        "--model",
-        default=DEMO_MODEL,
-        help="model file (.yaml), bare .onnx / .torchscript / .engine, or a shipped model (default: %(default)s)",
-    )
+    parser.add_argument("--model", default=DEMO_MODEL, help=MODEL_HELP)
     parser.add_argument(
         "--backend",
         action="append",
-        type=_backend,
+        type=known_backend,
         metavar="NAME[:DEVICE][:PRECISION]",
         help="e.g. onnxruntime:cpu, torchscript:cuda:fp16; may stand several times (default: onnxruntime)",
     )
@@ -35,11 +34,22 @@ def backends(args: argparse.Namespace) -> list[str]:
     return list(args.backend or ["onnxruntime"])
 
 
-def _backend(text: str) -> str:
+def backend_request(text: str) -> str:
+    """A backend of the form NAME[:DEVICE][:PRECISION]."""
     try:
         return str(BackendRequest.parse(text))
     except PerceptionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def known_backend(text: str) -> str:
+    """The same, of a backend that is in the table; one that cannot run here is known all the same."""
+    request = backend_request(text)
+    try:
+        backend_class(BackendRequest.parse(request).name)
+    except PerceptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return request
 
 
 def fraction(text: str) -> float:
@@ -53,16 +63,35 @@ def fraction(text: str) -> float:
     return value
 
 
-def positive_number(text: str) -> int:
-    """A number of things: 1 or more."""
-    number = whole_number(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("0 is no whole number from 1 on")
-    return number
-
-
 def whole_number(text: str) -> int:
     """A number of things: 0 or more."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
     return int(text)
+
+
+def positive_number(text: str) -> int:
+    """A number of things: 1 or more."""
+    if not (text.isascii() and text.isdecimal()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    return _above_zero(text, "number of seconds")
+
+
+def hertz(text: str) -> float:
+    """A rate above 0."""
+    return _above_zero(text, "rate")
+
+
+def _above_zero(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what} above 0")
+    return value

@@ -83,9 +83,10 @@ def _draw_timeline(axes: Axes, shares: Sequence[tuple[int, float]], thresholds: 
 
 def _draw_histogram(axes: Axes, shares: Sequence[float], thresholds: BudgetThresholds) -> None:
     busy_percent = [100.0 * share for share in shares if share > 0.0]
-    axes.hist(busy_percent, bins=list(_BINS_PERCENT), orientation="horizontal", color="#3b6ea5")
+    axes.hist(busy_percent, bins=list(_BINS_PERCENT), orientation="horizontal", color="#3b6ea5", log=True)
     _draw_thresholds(axes, thresholds)
-    axes.set(xlabel="periods (count)")
+    # On a linear axis the few periods that matter most vanish beside hundreds of harmless ones.
+    axes.set(xlabel="periods (count, log scale)")
     axes.set_title(f"{len(busy_percent)} of {len(shares)} periods\nwith inference", fontsize=10)
 
 

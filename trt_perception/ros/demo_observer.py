@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from vision_msgs.msg import Detection2DArray
 
 from trt_perception.control_budget import BudgetThresholds
 from trt_perception.control_budget.terminal import BudgetView
+from trt_perception.errors import PerceptionError
 from trt_perception.ros import qos
 from trt_perception.ros.follow_budget import BudgetFollower
 from trt_perception.ros.messages import image_from_message, statistics_values
@@ -55,6 +57,15 @@ class DemoObserver(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.RESULTS)
         self._follower = BudgetFollower(self, "control_budget")
         self.create_timer(_BUDGET_PERIOD_S, self._take_budget)
+
+    def require_alone(self) -> None:
+        """Raises PerceptionError when another detector is in this domain: both would be counted together."""
+        others = [f"{space.rstrip('/')}/{name}" for name, space in self.get_node_names_and_namespaces()]
+        if others.count("/detector") > 1:
+            raise PerceptionError(
+                f"another /detector runs in ROS domain {os.environ.get('ROS_DOMAIN_ID', '0')}; unset ROS_DOMAIN_ID or "
+                "choose another one for the demo"
+            )
 
     def watch_annotated_image(self) -> None:
         """Subscribes to annotated_image, which the detector draws only from then on."""

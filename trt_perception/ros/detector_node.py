@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,17 +15,20 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
+from trt_perception.backend_request import BackendRequest
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
+from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
 from trt_perception.live import LivePipeline
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.ros import qos
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
-from trt_perception.ros.detector_diagnostics import InputDiagnostics, inference_status
+from trt_perception.ros.detector_diagnostics import inference_status
 from trt_perception.ros.detector_parameters import detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
+from trt_perception.ros.input_diagnostics import InputDiagnostics
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
 from trt_perception.ros.run_node import run_node
@@ -57,9 +61,7 @@ class DetectorNode(LifecycleNode):
         self._governor = InferenceGovernor(self._value("max_inference_share"))
         self._apply_camera_parameters({})
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
-        self._labels = self.create_publisher(
-            LabelInfo, "label_info", qos.LATCHED, qos_overriding_options=qos.overridable()
-        )
+        self._labels = self.create_publisher(LabelInfo, "label_info", **qos.overridable(qos.LATCHED))
         self.create_service(SetBool, "~/enable", self._on_enable, callback_group=MutuallyExclusiveCallbackGroup())
         self._diagnostics = DiagnosticsPublisher(self, self._value("diagnostics_period_s"), self._statuses)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -109,16 +111,32 @@ class DetectorNode(LifecycleNode):
             step()
         except PerceptionError as error:
             self._problem = str(error)
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        self._problem = None
-        return TransitionCallbackReturn.SUCCESS
+        # Such as rclpy's RuntimeError for a qos_overrides parameter whose value is no policy.
+        except Exception as error:
+            self._problem = f"unexpected {type(error).__name__}: {error}"
+            self.get_logger().error(traceback.format_exc())
+        else:
+            self._problem = None
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self._problem)
+        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
+        if self._value("build_engine"):
+            self._build_engines()
         self._detector = self._open_detector({})
         self._show_model_thresholds(self._detector.model.thresholds)
         for camera in self._cameras:
             camera.create_publishers()
+
+    def _build_engines(self) -> None:
+        """Builds the TensorRT engines that are missing: only here, where no image waits for minutes."""
+        model = load_model(self._value("model"))
+        cache = self._value("tensorrt.cache_directory")
+        for text in self._value("backends"):
+            engine = ensure_engine(model, BackendRequest.parse(text), cache=cache)
+            if engine is not None:
+                self.get_logger().info(f"{text} runs {engine}")
 
     def _activate(self, state: LifecycleState) -> None:
         assert self._detector is not None

@@ -63,6 +63,9 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             read_only=True,
         ),
         ParameterSpec(
+            "build_engine", False, "build missing TensorRT engines on configure, which takes minutes", read_only=True
+        ),
+        ParameterSpec(
             "autostart", True, "configure and activate at start; false under a lifecycle manager", read_only=True
         ),
         ParameterSpec(

@@ -24,19 +24,24 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from trt_perception.encodings import decode_compressed, decode_image
+from trt_perception.encodings import ENCODINGS, decode_compressed, decode_image
 from trt_perception.model_file import ModelFile
+from trt_perception.ros.cv_bridge_images import image_by_cv_bridge
 from trt_perception.types import Detections, Image, Uint8Array
 
 
 def image_from_message(message: ImageMessage) -> Image:
-    """A picture over the message's bytes, not copied; raises ImageError that names the field which is wrong."""
-    return decode_image(message.encoding, message.width, message.height, message.step, message.data)
+    """A picture, of 8-bit packed pixels over the message's own bytes; raises ImageError that names the wrong field."""
+    if message.encoding not in ENCODINGS:
+        return image_by_cv_bridge(message)
+    return decode_image(
+        message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian)
+    )
 
 
 def image_from_compressed(message: CompressedImage) -> Image:
     """The decoded picture; raises ImageError when the data is no JPEG or PNG."""
-    return decode_compressed(message.data)
+    return decode_compressed(message.data, message.format)
 
 
 def image_to_message(pixels: Uint8Array, encoding: str, header: Header) -> ImageMessage:

@@ -72,10 +72,29 @@ def declare_parameters(node: Node, specs: Iterable[ParameterSpec]) -> None:
     for spec in specs:
         # rclpy takes an empty list for an array of bytes; one empty text stands for it.
         default = (list(spec.default) or [""]) if isinstance(spec.default, tuple) else spec.default
+        _fit_override(node, spec)
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
         problem = spec.problem_with(value)
         if problem is not None:
             raise PerceptionError(f"parameter {problem}")
+
+
+def _fit_override(node: Node, spec: ParameterSpec) -> None:
+    """Takes `30` for a number that may have a fraction, `0` for a text, and one text for an array of texts.
+
+    YAML reads these as another type than the parameter's, which rclpy would refuse.
+    """
+    override = node._parameter_overrides.get(spec.name)
+    if override is None:
+        return
+    value, kind = override.value, type(spec.default)
+    if type(value) is int and kind in (float, str):
+        value = kind(value)
+    elif isinstance(value, str) and kind is tuple:
+        value = [value]
+    else:
+        return
+    node._parameter_overrides[spec.name] = Parameter(spec.name, value=value)
 
 
 def backend_setting_specs() -> list[ParameterSpec]:

@@ -15,6 +15,7 @@ from rclpy.exceptions import InvalidParameterException, ParameterException
 from rclpy.executors import Executor, ShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from trt_perception.errors import PerceptionError
 from trt_perception.ros.node_executor import NodeExecutor
@@ -40,13 +41,22 @@ def run_node(create: Callable[[], Node], args: Sequence[str] | None = None) -> i
     callbacks end first, then the node's own threads, then the node, then the context.
     """
     with _Ending() as ending:
-        rclpy.init(args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO)
+        words = list(sys.argv if args is None else args)
         try:
+            strangers = remove_ros_args(words)[1:]
+            if strangers:
+                raise PerceptionError(
+                    f"unknown arguments {' '.join(strangers)}; give remappings and parameters behind --ros-args, for "
+                    "example: --ros-args -r image:=/camera/image_raw -p score_threshold:=0.5"
+                )
+            rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
             node = create()
-        except (ParameterException, InvalidParameterException, PerceptionError) as error:
+        # RuntimeError is rcl's: a parameter file that is missing, a name that is none.
+        except (ParameterException, InvalidParameterException, PerceptionError, RuntimeError) as error:
             print(f"cannot start: {error}", file=sys.stderr)
             rclpy.try_shutdown()
             return 1
+        _warn_of_unknown_parameters(node)
         executor = NodeExecutor()
         executor.add_node(node)
         spinning = threading.Thread(target=_spin, args=(node, executor, ending), name="executor", daemon=True)
@@ -56,6 +66,13 @@ def run_node(create: Callable[[], Node], args: Sequence[str] | None = None) -> i
             print(f"{node.get_name()} ended: {type(failure).__name__}: {failure}", file=sys.stderr)
         _stop(node, executor, spinning)
     return 0 if failure is None else 1
+
+
+def _warn_of_unknown_parameters(node: Node) -> None:
+    """rclpy ignores them, and a misspelt one would look as if it were in force."""
+    for name in node._parameter_overrides:
+        if not node.has_parameter(name) and not name.startswith("qos_overrides."):
+            node.get_logger().warning(f"parameter {name!r} is not known and changes nothing; see `ros2 param list`")
 
 
 class _Ending:

@@ -1,0 +1,50 @@
+"""The stages' times against a second clock around the same calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trt_perception import postprocess as postprocess_module
+from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.benchmark.bench_subject import BenchSubject
+from trt_perception.detector import Detector
+from trt_perception.preprocess import Preprocessor
+from trt_perception.scenes import heldout_scenes
+
+
+def test_the_median_of_each_stage_agrees_with_an_independent_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: dict[str, list[float]] = {name: [] for name in ("preprocess", "inference", "postprocess", "total")}
+
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent[stage].append((time.perf_counter() - start) * 1e3)
+
+        return call
+
+    monkeypatch.setattr(Preprocessor, "__call__", timed("preprocess", Preprocessor.__call__))
+    monkeypatch.setattr(OnnxRuntimeBackend, "infer", timed("inference", OnnxRuntimeBackend.infer))
+    monkeypatch.setattr("trt_perception.detector.postprocess", timed("postprocess", postprocess_module.postprocess))
+    monkeypatch.setattr(Detector, "detect", timed("total", Detector.detect))
+    pictures = [scene.image_bgr for scene in heldout_scenes(4, 640, 480, 20)]
+    subject, opened = BenchSubject.open("digits", "onnxruntime:cpu", pictures)
+    try:
+        assert opened["first_frame_ms"] == pytest.approx(spent["total"][0], rel=0.1)
+        subject.run(0, 20)
+        for samples in spent.values():
+            samples.clear()
+        reported = subject.run(0, 100)
+    finally:
+        subject.close()
+    for stage, samples in spent.items():
+        assert len(samples) == 100
+        median = float(np.median([sample[stage] for sample in reported]))
+        assert median == pytest.approx(np.median(samples), rel=0.1), stage

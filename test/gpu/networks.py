@@ -1,0 +1,83 @@
+"""Small ONNX networks for the GPU tests: like a detector's, with random weights, so that they build in seconds."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SIDE = 64
+CHANNELS = 16
+ROWS = 14
+
+
+def write_network(
+    path: Path, *, dynamic: bool = False, dtype: str = "FLOAT", extra: tuple[str, ...] = (), seed: int = 1
+) -> Path:
+    """images (1, 3, 64, 64) → output0 (1, 14, 256): three convolutions. dynamic: batch, height and width are free.
+
+    extra: operators put in between that no runtime knows, each used as a node of its own.
+    """
+    onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    rng = np.random.default_rng(seed)
+    widths = [3, CHANNELS, CHANNELS, ROWS]
+    nodes, weights = [], []
+    previous = "images"
+    if dtype == "UINT8":
+        nodes.append(helper.make_node("Cast", ["images"], ["as_float"], name="to_float", to=onnx.TensorProto.FLOAT))
+        previous = "as_float"
+    for index, (before, after) in enumerate(itertools.pairwise(widths)):
+        scale = 1.0 / np.sqrt(before * 9)
+        kernel = rng.normal(scale=scale, size=(after, before, 3, 3)).astype(np.float32)
+        weights += [
+            numpy_helper.from_array(kernel, f"w{index}"),
+            numpy_helper.from_array(rng.normal(scale=0.1, size=after).astype(np.float32), f"b{index}"),
+        ]
+        nodes.append(
+            helper.make_node(
+                "Conv",
+                [previous, f"w{index}", f"b{index}"],
+                [f"c{index}"],
+                name=f"conv{index}",
+                pads=[1, 1, 1, 1],
+                strides=[2, 2] if index < 2 else [1, 1],
+            )
+        )
+        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"], name=f"relu{index}"))
+        previous = f"r{index}"
+    for index, operator in enumerate(extra):
+        nodes.append(helper.make_node(operator, [previous], [f"x{index}"], name=f"{operator.lower()}_{index}"))
+        previous = f"x{index}"
+    weights.append(numpy_helper.from_array(np.array([0, ROWS, -1], np.int64), "flat"))
+    nodes.append(helper.make_node("Reshape", [previous, "flat"], ["output0"], name="reshape"))
+    size: list[int | str] = ["batch", 3, "height", "width"] if dynamic else [1, 3, SIDE, SIDE]
+    kind = getattr(onnx.TensorProto, dtype)
+    anchors: list[int | str] = ["batch", ROWS, "anchors"] if dynamic else [1, ROWS, SIDE // 4 * SIDE // 4]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("images", kind, size)],
+        [helper.make_tensor_value_info("output0", onnx.TensorProto.FLOAT, anchors)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+    return path
+
+
+def reference(onnx_file: Path, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What ONNX Runtime computes on the CPU."""
+    runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime computes the reference")
+    session = runtime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    output: np.ndarray[Any, Any] = session.run(None, {"images": batch})[0]
+    return output
+
+
+def relative_error(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    """Norm of the difference over the norm of the reference, in float64."""
+    difference = np.linalg.norm(got.astype(np.float64) - expected.astype(np.float64))
+    return float(difference / np.linalg.norm(expected.astype(np.float64)))

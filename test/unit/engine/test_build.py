@@ -1,0 +1,211 @@
+"""What is built, what is taken from the cache and why, with TensorRT's own work replaced by a few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
+from trt_perception.artifact_metadata import read_metadata
+from trt_perception.atomic_file import write_atomically
+from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
+from trt_perception.backends.tensorrt_runtime.engine_cache import CACHE_VARIABLE
+from trt_perception.backends.tensorrt_runtime.manifest import manifest_path, read_manifest
+from trt_perception.engine import build, prepare
+from trt_perception.engine.build import build_engine
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.prepare import ensure_engine
+from trt_perception.errors import BackendUnavailableError, PerceptionError
+from trt_perception.model_file import Artifact, InputSpec, ModelFile
+
+pytest.importorskip("onnx", reason="the onnx package makes the test's models")
+from test.unit.engine.onnx_models import conv_model
+
+GPU = GpuIdentity("NVIDIA H200", "9.0", 2**37)
+
+
+class Machine:
+    """A GPU machine whose builder returns numbered engines; `version` and `gpu` can be exchanged."""
+
+    def __init__(self) -> None:
+        self.trt = fake_tensorrt((8, 6, 0))
+        self.gpu = GPU
+        self.built: list[BuildOptions] = []
+        self.fail: Exception | None = None
+
+    def native(self, _: Any, options: BuildOptions, *__: Any) -> tuple[bytes, list[str]]:
+        if self.fail is not None:
+            raise self.fail
+        self.built.append(options)
+        return f"engine {len(self.built)}".encode() * 10, ["a note"]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    machine = Machine()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    for module in (build, prepare):
+        monkeypatch.setattr(module, "load_tensorrt", lambda: machine.trt)
+        monkeypatch.setattr(module, "gpu_identity", lambda _: machine.gpu)
+    monkeypatch.setattr(build, "_native", machine.native)
+    return machine
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> BuildOptions:
+    onnx = tmp_path / "model.onnx"
+    onnx.write_bytes(conv_model())
+    return BuildOptions(onnx, fp16=True)
+
+
+def test_what_is_built_once_is_found_again(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    first = build_engine(options)
+    assert first.built and first.reasons == ("there is no engine for this model yet",)
+    assert first.engine.parent == tmp_path / "cache" and first.engine.name.startswith("model-fp16-")
+    manifest = read_manifest(first.engine)
+    assert manifest == first.manifest
+    assert manifest is not None and manifest.problem(first.engine) is None and manifest.notes == ("a note",)
+    again = build_engine(options)
+    assert not again.built and again.engine == first.engine
+    assert len(machine.built) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m, o: replace(o, fp16=False), "precision: built with fp16, wanted fp32"),
+        (lambda m, o: replace(o, optimization_level=5), "builderOptimizationLevel: built with default, wanted 5"),
+        (lambda m, o: setattr(m, "trt", fake_tensorrt((10, 3, 0))), "tensorrt_version: built with 8.6.0, wanted 10.3"),
+        (lambda m, o: setattr(m, "gpu", replace(GPU, name="Orin")), "gpu_name: built with NVIDIA H200, wanted Orin"),
+        (lambda m, o: o.onnx.write_bytes(conv_model(32)) and None, "onnx_sha256: built with"),
+        (lambda m, o: replace(o, force=True), "--force was given"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_change_builds_again_and_says_why(
+    machine: Machine,
+    options: BuildOptions,
+    tmp_path: Path,
+    change: Callable[[Machine, BuildOptions], BuildOptions | None],
+    reason: str,
+    named: bool,
+) -> None:
+    if named:
+        options = replace(options, save_engine=tmp_path / "named.engine")
+    build_engine(options)
+    result = build_engine(change(machine, options) or options)
+    assert result.built
+    assert any(reason in given for given in result.reasons)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda e: e.write_bytes(e.read_bytes()[:-1]), "truncated"),
+        (lambda e: e.write_bytes(b"E" + e.read_bytes()[1:]), "was changed"),
+        (lambda e: manifest_path(e).unlink(), "has no manifest"),
+        (lambda e: manifest_path(e).write_text("{"), "no engine manifest"),
+    ],
+)
+def test_a_damaged_engine_is_built_again(
+    machine: Machine, options: BuildOptions, damage: Callable[[Path], object], reason: str
+) -> None:
+    engine = build_engine(options).engine
+    damage(engine)
+    result = build_engine(options)
+    assert result.built and reason in result.reasons[0]
+    assert not build_engine(options).built
+
+
+def test_a_failed_build_leaves_the_old_engine(machine: Machine, options: BuildOptions) -> None:
+    old = build_engine(options)
+    content = old.engine.read_bytes()
+    machine.fail = PerceptionError("no")
+    with pytest.raises(PerceptionError, match="no"):
+        build_engine(replace(options, force=True))
+    assert old.engine.read_bytes() == content
+    assert not build_engine(options).built
+
+
+def test_a_crash_between_engine_and_manifest_is_noticed(
+    machine: Machine, options: BuildOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_engine(options)
+
+    def stop_at_the_manifest(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    monkeypatch.setattr(build, "write_atomically", stop_at_the_manifest)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(replace(options, force=True))
+    monkeypatch.undo()
+    manifest = read_manifest(next(options.onnx.parent.glob("cache/*.engine")))
+    assert manifest is not None
+    assert manifest.problem(next(options.onnx.parent.glob("cache/*.engine"))) is not None
+
+
+def test_the_lean_runtime_cannot_build(machine: Machine, options: BuildOptions) -> None:
+    machine.trt = replace(machine.trt, flavour="lean")
+    with pytest.raises(BackendUnavailableError, match="needs the full one"):
+        build_engine(options)
+
+
+def test_missing_files_and_preprocessing_are_said(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    with pytest.raises(PerceptionError, match="does not exist"):
+        build_engine(replace(options, onnx=tmp_path / "absent.onnx"))
+    with pytest.raises(PerceptionError, match="--model with its model file"):
+        build_engine(replace(options, calib_images=tmp_path))
+
+
+def test_an_engine_tells_the_metadata_of_its_onnx(machine: Machine, options: BuildOptions) -> None:
+    import onnx
+
+    model = onnx.load_from_string(options.onnx.read_bytes())
+    model.metadata_props.add(key="task", value="detect")
+    options.onnx.write_bytes(model.SerializeToString())
+    assert read_metadata(build_engine(options).engine) == {"task": "detect"}
+
+
+def model_of(options: BuildOptions, engine: Path | None = None) -> ModelFile:
+    artifacts = {"onnx": Artifact(options.onnx)} | ({"engine": Artifact(engine)} if engine else {})
+    return ModelFile("test", "detect", artifacts, InputSpec(16, 16), "yolov8", ())
+
+
+def test_ensure_builds_only_what_is_missing(machine: Machine, options: BuildOptions) -> None:
+    request = BackendRequest.parse("tensorrt:fp16")
+    engine = ensure_engine(model_of(options), request)
+    assert engine is not None and engine.is_file()
+    assert ensure_engine(model_of(options), request) == engine
+    assert len(machine.built) == 1
+    assert ensure_engine(model_of(options), BackendRequest.parse("onnxruntime:cpu")) is None
+
+
+def test_ensure_takes_an_engine_that_was_built_with_other_options(machine: Machine, options: BuildOptions) -> None:
+    tuned = build_engine(replace(options, optimization_level=5)).engine
+    assert ensure_engine(model_of(options), BackendRequest.parse("tensorrt:fp16")) == tuned
+
+
+def test_ensure_mends_an_engine_that_the_model_names(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    named = tmp_path / "named.engine"
+    model, request = model_of(options, named), BackendRequest.parse("tensorrt:fp16")
+    assert ensure_engine(model, request) == named
+    named.write_bytes(b"short")
+    assert ensure_engine(model, request) == named
+    assert hashlib.sha256(named.read_bytes()).hexdigest() == read_manifest(named).engine_sha256  # type: ignore[union-attr]
+    assert len(machine.built) == 2
+    ready = ModelFile("t", "detect", {"engine": Artifact(named)}, InputSpec(16, 16), "yolov8", ())
+    assert ensure_engine(ready, request) is None
+
+
+def test_ensure_never_builds_int8(machine: Machine, options: BuildOptions) -> None:
+    with pytest.raises(PerceptionError, match=r"INT8 needs pictures.*--calibImages"):
+        ensure_engine(model_of(options), BackendRequest.parse("tensorrt:int8"))
+    assert machine.built == []

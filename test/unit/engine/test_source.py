@@ -1,0 +1,181 @@
+"""How FP16 and INT8 are asked for in each version, with real conversions on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
+from trt_perception.engine.calibration import CalibrationImages
+from trt_perception.engine.onnx_nodes import read_nodes
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.source import prepare_source
+from trt_perception.errors import PerceptionError
+from trt_perception.model_file import InputSpec
+
+pytest.importorskip("onnx", reason="conversions need the onnx package")
+pytest.importorskip("onnxruntime", reason="conversions need onnxruntime")
+import onnxruntime as ort
+from onnx import TensorProto, load_from_string
+
+from test.unit.engine.onnx_models import conv_model
+
+SIDE = 16
+OLD, NEW, NEWEST = (8, 6, 0), (10, 3, 0), (11, 4, 0)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> BuildOptions:
+    onnx = tmp_path / "model.onnx"
+    onnx.write_bytes(conv_model(SIDE))
+    return BuildOptions(onnx)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> CalibrationImages:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for index in range(4):
+        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (20, 30, 3), np.uint8))
+    return CalibrationImages(folder, InputSpec(SIDE, SIDE), count=4)
+
+
+def run(model: bytes, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    output: np.ndarray[Any, Any] = session.run(None, {"images": batch})[0]
+    return output
+
+
+def relative_error(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_fp16_is_a_flag_up_to_10(options: BuildOptions, version: tuple[int, ...]) -> None:
+    model = options.onnx.read_bytes()
+    source = prepare_source(fake_tensorrt(version), replace(options, fp16=True), model, None)
+    assert source.flags == ("FP16",)
+    assert source.model == model
+
+
+def test_fp16_is_in_the_model_on_11(options: BuildOptions) -> None:
+    model = options.onnx.read_bytes()
+    source = prepare_source(fake_tensorrt(NEWEST), replace(options, fp16=True), model, None)
+    assert source.flags == ()
+    assert "converting" in source.notes[0]
+    assert {w.data_type for w in load_from_string(source.model).graph.initializer} == {TensorProto.FLOAT16}
+    batch = np.random.default_rng(1).random((1, 3, SIDE, SIDE), np.float32)
+    converted = run(source.model, batch)
+    assert converted.dtype == np.float32
+    assert 0 < relative_error(converted, run(model, batch)) < 5e-3
+
+
+def test_layers_kept_in_fp32_stay_out_of_the_conversion(options: BuildOptions) -> None:
+    kept = replace(options, fp16=True, layer_precisions={"second": "fp32"})
+    source = prepare_source(fake_tensorrt(NEWEST), kept, options.onnx.read_bytes(), None)
+    assert not source.constrain_layers
+    kinds = {w.name: w.data_type for w in load_from_string(source.model).graph.initializer}
+    assert (kinds["w1"], kinds["w2"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
+
+
+def test_int8_is_calibrated_up_to_10(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True, fp16=True, layer_precisions={"first": "fp32"})
+    source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
+    assert source.flags == ("FP16", "INT8")
+    assert source.calibrate and source.constrain_layers
+
+
+@pytest.mark.parametrize(("version", "flags"), [(OLD, ("INT8",)), (NEWEST, ())])
+def test_int8_by_qdq_works_everywhere(
+    options: BuildOptions, images: CalibrationImages, version: tuple[int, ...], flags: tuple[str, ...]
+) -> None:
+    wanted = replace(options, int8=True, int8_method="qdq")
+    model = options.onnx.read_bytes()
+    source = prepare_source(fake_tensorrt(version), wanted, model, images)
+    assert source.flags == flags and not source.calibrate
+    kinds = [node.op_type for node in read_nodes(source.model)]
+    assert kinds.count("Conv") == 2 and kinds.count("QuantizeLinear") >= 2
+    batch = next(images.tensors())
+    assert 0 < relative_error(run(source.model, batch), run(model, batch)) < 0.05
+
+
+def test_quantised_convolutions_state_their_kernel(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True, int8_method="qdq")
+    source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
+    nodes = [node for node in load_from_string(source.model).graph.node if node.op_type == "Conv"]
+    kernels = [list(a.ints) for node in nodes for a in node.attribute if a.name == "kernel_shape"]
+    assert kernels == [[3, 3], [3, 3]]
+
+
+def test_nothing_is_printed_to_standard_output(
+    options: BuildOptions, images: CalibrationImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_source(
+        fake_tensorrt(OLD), replace(options, int8=True, int8_method="qdq"), options.onnx.read_bytes(), images
+    )
+    assert capsys.readouterr().out == ""
+
+
+def test_a_layer_kept_out_of_int8_is_not_quantised(options: BuildOptions, images: CalibrationImages) -> None:
+    def quantised(**values: Any) -> int:
+        wanted = replace(options, int8=True, int8_method="qdq", **values)
+        source = prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+        return sum(node.op_type == "DequantizeLinear" for node in read_nodes(source.model))
+
+    assert quantised(layer_precisions={"second": "fp32"}) < quantised()
+    with pytest.raises(PerceptionError, match="no node named third"):
+        quantised(layer_precisions={"third": "fp32"})
+
+
+def test_11_has_no_calibrator(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True, int8_method="calibrate")
+    with pytest.raises(PerceptionError, match="--int8Method=qdq"):
+        prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+
+
+@pytest.mark.parametrize("version", [OLD, NEWEST])
+def test_int8_without_pictures_says_what_it_needs(options: BuildOptions, version: tuple[int, ...]) -> None:
+    with pytest.raises(PerceptionError, match="--calibImages"):
+        prepare_source(fake_tensorrt(version), replace(options, int8=True), options.onnx.read_bytes(), None)
+
+
+def test_a_calibration_cache_stands_in_for_pictures(options: BuildOptions, tmp_path: Path) -> None:
+    cache = tmp_path / "calib"
+    cache.write_bytes(b"TRT-8600-EntropyCalibration2\n")
+    wanted = replace(options, int8=True, calib=cache)
+    assert prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), None).calibrate
+
+
+def test_a_model_with_its_own_ranges_needs_nothing(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True, int8_method="qdq")
+    quantised = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images).model
+    again = prepare_source(fake_tensorrt(OLD), replace(options, int8=True), quantised, None)
+    assert again.model == quantised and not again.calibrate and again.flags == ("INT8",)
+    with pytest.raises(PerceptionError, match="build it with --int8"):
+        prepare_source(fake_tensorrt(OLD), options, quantised, None)
+
+
+def test_pictures_are_spread_over_the_folder_and_hashed(images: CalibrationImages) -> None:
+    folder = images.files[0].parent
+    fewer = CalibrationImages(folder, images.spec, count=2)
+    assert [path.name for path in fewer.files] == ["0.png", "2.png"]
+    assert fewer.digest() != images.digest()
+    assert next(fewer.tensors()).shape == (1, 3, SIDE, SIDE)
+
+
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(PerceptionError, match="--calibImages"):
+            CalibrationImages(folder, InputSpec(SIDE, SIDE), 10)
+
+
+def test_a_broken_picture_is_named(images: CalibrationImages) -> None:
+    images.files[0].write_bytes(b"no picture")
+    with pytest.raises(PerceptionError, match=r"0\.png cannot be read"):
+        list(images.tensors())

@@ -1,0 +1,88 @@
+"""What a machine without an NVIDIA driver gets: a refusal with the remedy, never a crash."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.tensorrt_backend import TensorRtBackend
+from trt_perception.backends.tensorrt_runtime import cuda_driver
+from trt_perception.errors import BackendError, BackendUnavailableError
+
+
+def driver_is_here() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(driver_is_here(), reason="this machine has an NVIDIA driver")
+def test_no_driver_is_said_in_words(tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(b"engine")
+    backend = TensorRtBackend(BackendRequest.parse("tensorrt"), engine)
+    with pytest.raises(BackendUnavailableError, match=r"no NVIDIA driver.*install it"):
+        backend.open()
+    assert not backend.is_open
+    backend.close()
+
+
+class FakeDriver:
+    """libcuda with one answer for cuInit and a number of GPUs."""
+
+    def __init__(self, init: int = 0, count: int = 1) -> None:
+        self._init, self._count = init, count
+
+    def cuInit(self, _: int) -> int:
+        return self._init
+
+    def cuDeviceGetCount(self, count: object) -> int:
+        ctypes.cast(count, ctypes.POINTER(ctypes.c_int))[0] = self._count  # type: ignore[arg-type]
+        return 0
+
+    def cuDriverGetVersion(self, version: object) -> int:
+        ctypes.cast(version, ctypes.POINTER(ctypes.c_int))[0] = 12060  # type: ignore[arg-type]
+        return 0
+
+    def cuGetErrorName(self, code: int, text: object) -> int:
+        ctypes.cast(text, ctypes.POINTER(ctypes.c_char_p))[0] = b"CUDA_ERROR_TEST"  # type: ignore[arg-type]
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(35, "update the NVIDIA driver"), (100, "CUDA_VISIBLE_DEVICES"), (803, "restart"), (7, "smi")]
+)
+def test_a_driver_that_does_not_start_is_explained(monkeypatch: pytest.MonkeyPatch, code: int, remedy: str) -> None:
+    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver(init=code))
+    with pytest.raises(BackendUnavailableError, match=rf"CUDA_ERROR_TEST \(error {code}\).*{remedy}"):
+        cuda_driver.require_gpu(0)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver(count=2))
+    cuda_driver.require_gpu(1)
+    with pytest.raises(BackendUnavailableError, match=r"no GPU cuda:2; the driver has 2"):
+        cuda_driver.require_gpu(2)
+
+
+def test_the_drivers_cuda_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver())
+    assert cuda_driver.cuda_version() == (12, 6)
+
+
+@pytest.mark.parametrize("request_text", ["tensorrt:cpu", "tensorrt:fp8"])
+def test_devices_and_precisions_that_it_lacks(request_text: str) -> None:
+    with pytest.raises(BackendError, match="tensorrt has no"):
+        TensorRtBackend(BackendRequest.parse(request_text), Path("x.engine"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "chosen"), [(("engine", "onnx"), "engine"), (("onnx",), "onnx"), (("engine",), "engine"), ((), "engine")]
+)
+def test_an_engine_is_preferred_to_an_onnx_file(kinds: tuple[str, ...], chosen: str) -> None:
+    assert TensorRtBackend.choose_artifact(kinds) == chosen

@@ -1,0 +1,1 @@
+"""Tools around TensorRT's own wheels."""

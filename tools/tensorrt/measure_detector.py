@@ -1,0 +1,51 @@
+"""Times the whole detector on camera frames: from a uint8 frame in host memory to detections in host memory.
+
+    python -m tools.tensorrt.measure_detector [--backend tensorrt:fp16] [--frames 1000] [--width 640] [--height 480]
+
+Frames are held-out scenes, several of them in turn, so that no cache holds the picture by chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from trt_perception.detector import Detector
+from trt_perception.heldout import heldout_scenes
+
+WARM_UP = 50
+DISTINCT = 16
+
+
+def main() -> None:
+    """Prints median, 95th and 99th percentile and maximum of the whole and of every stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="tensorrt:fp16")
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=480)
+    args = parser.parse_args()
+    frames = [scene.image_bgr for scene in heldout_scenes(DISTINCT, args.width, args.height, seed=1)]
+    rows: dict[str, list[float]] = {"wall_ms": []}
+    with Detector.open("digits", args.backend) as detector:
+        info = detector.info
+        for index in range(WARM_UP + args.frames):
+            start = time.perf_counter_ns()
+            result = detector.detect(frames[index % DISTINCT])
+            wall = time.perf_counter_ns() - start
+            if index >= WARM_UP:
+                rows["wall_ms"].append(wall / 1e6)
+                for stage, value in result.times.durations_ms().items():
+                    rows.setdefault(stage, []).append(value)
+    print(f"{args.backend} on {info.device_name} ({info.provider}), {args.width}x{args.height}, {args.frames} frames")
+    for note in info.notes:
+        print(f"note: {note}")
+    for name, values in rows.items():
+        p50, p95, p99 = np.percentile(values, (50, 95, 99))
+        print(f"  {name:20} p50 {p50:.4f}  p95 {p95:.4f}  p99 {p99:.4f}  max {max(values):.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""TensorRT: runs an engine file, or the cached engine of an ONNX file, on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from trt_perception.artifact_metadata import engine_header_size, read_metadata
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
+from trt_perception.backends.tensorrt_runtime.engine_cache import (
+    DEFAULT_PRECISION,
+    ENGINE_SUFFIX,
+    build_command,
+    cache_directory,
+    find_engine,
+    key_here,
+    named_engine_problem,
+)
+from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, load_tensorrt
+from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
+from trt_perception.errors import BackendError
+from trt_perception.model_file import file_sha256
+from trt_perception.types import AnyArray, Float32Array
+
+_ONNX_SUFFIX = ".onnx"
+_UNKNOWN_PRECISION = "unknown"
+
+
+@dataclass(frozen=True)
+class TensorRtSettings:
+    """cuda_graph: copies and inference are recorded once and launched as one. runtime: full, lean or dispatch
+    library, auto takes the first that is installed. cache_directory: where engines are looked for, empty for
+    $TRT_PERCEPTION_CACHE or the user's cache folder.
+    """
+
+    cuda_graph: bool = True
+    runtime: str = AUTO
+    cache_directory: str = ""
+
+
+class TensorRtBackend(Backend):
+    """Runs an engine; calls from several threads take turns. Building is for `trt-perception build-engine`."""
+
+    name: ClassVar[str] = "tensorrt"
+    artifact_kind: ClassVar[str] = "engine"
+    devices: ClassVar[tuple[str, ...]] = ("cuda",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    Settings = TensorRtSettings
+
+    _runner: EngineRunner | None = None
+    _net: weakref.finalize[..., TensorRtBackend] | None = None
+
+    @classmethod
+    def choose_artifact(cls, kinds: Collection[str]) -> str:
+        """The model's engine where it has one, else its ONNX file, whose engine is then looked for in the cache."""
+        return "onnx" if "onnx" in kinds and "engine" not in kinds else "engine"
+
+    def _open(self) -> BackendInfo:
+        try:
+            return self._open_engine()
+        except BackendError as error:
+            raise type(error)(f"{self.request}: {error}") from error
+
+    def _open_engine(self) -> BackendInfo:
+        self._turn = threading.RLock()
+        settings: TensorRtSettings = self.settings
+        gpu = gpu_identity(self.device_index)
+        trt = load_tensorrt(settings.runtime)
+        engine, manifest, notes = self._engine_and_manifest(trt, gpu)
+        header = engine_header_size(engine)
+        session = CudaSession(self.device_index)
+        try:
+            runner = EngineRunner(trt, session, engine.read_bytes()[header:], cuda_graph=settings.cuda_graph)
+        except BackendError as error:
+            raise BackendError(f"{engine}: {error}") from error
+        self._runner = runner
+        # The net for a program that ends without close(): the driver must still be there when things are freed.
+        self._net = weakref.finalize(self, runner.close)
+        if runner.no_graph_reason:
+            notes.append(f"no CUDA graph: {runner.no_graph_reason}")
+        return BackendInfo(
+            backend=self.name,
+            requested=str(self.request),
+            device=f"cuda:{self.device_index}",
+            device_name=gpu.name,
+            provider=f"{trt}, compute capability {gpu.compute_capability}",
+            precision=manifest.key.precision if manifest else _UNKNOWN_PRECISION,
+            library=f"tensorrt {trt.version_text}",
+            inputs=runner.inputs,
+            outputs=runner.outputs,
+            metadata=read_metadata(engine, ENGINE_SUFFIX) or (manifest.metadata if manifest else {}),
+            notes=tuple(notes),
+        )
+
+    def _engine_and_manifest(self, trt: TensorRt, gpu: GpuIdentity) -> tuple[Path, EngineManifest | None, list[str]]:
+        """The engine file to load, checked against its manifest before TensorRT sees it."""
+        precision = self.request.precision
+        if self.artifact.suffix.lower() == _ONNX_SUFFIX:
+            wanted = key_here(file_sha256(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
+            settings: TensorRtSettings = self.settings
+            found = find_engine(self.artifact, wanted, cache_directory(settings.cache_directory))
+            return found.path, found.manifest, list(found.manifest.notes)
+        manifest = read_manifest(self.artifact)
+        if manifest is None:
+            return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
+        precision = precision or manifest.key.precision
+        problem = named_engine_problem(self.artifact, key_here(manifest.key.onnx_sha256, precision, trt, gpu))
+        if problem is not None:
+            command = build_command(manifest.onnx, precision)
+            raise BackendError(f"{problem}; build it again with `{command} --saveEngine={self.artifact}`")
+        return self.artifact, manifest, list(manifest.notes)
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """The page-locked memory that the copy to the device starts from."""
+        return self._runner.input_buffer(shape) if self._runner is not None else None
+
+    def _infer(self, batch: AnyArray) -> RawOutputs:
+        with self._turn:
+            if self._runner is None:
+                raise BackendError(f"{self.request} was closed by another thread")
+            return self._runner.run(batch)
+
+    def _close(self) -> None:
+        if self._runner is None:
+            return
+        with self._turn:
+            if self._net is not None:
+                self._net.detach()
+            self._runner.close()
+            self._runner = None

@@ -1,0 +1,148 @@
+"""Where engines are kept, and which of them fits an ONNX file, this TensorRT and this GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
+from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.backends.tensorrt_runtime.manifest import (
+    MANIFEST_SUFFIX,
+    EngineKey,
+    EngineManifest,
+    read_manifest,
+)
+from trt_perception.errors import BackendError, BackendUnavailableError
+
+LOG = logging.getLogger(__name__)
+CACHE_VARIABLE = "TRT_PERCEPTION_CACHE"
+ENGINE_SUFFIX = ".engine"
+DEFAULT_PRECISION = "fp16"
+
+_PRECISION_OPTIONS = {"fp32": "", "fp16": " --fp16", "int8": " --int8 --fp16 --calibImages FOLDER"}
+
+
+class EngineMissingError(BackendUnavailableError):
+    """No engine fits; the message says what the nearest one was built for and how to build the right one."""
+
+
+@dataclass(frozen=True)
+class CachedEngine:
+    """An engine file and what it was built from."""
+
+    path: Path
+    manifest: EngineManifest
+
+
+def cache_directory(given: str = "") -> Path:
+    """The folder given, else $TRT_PERCEPTION_CACHE, else trt_perception in the user's cache folder."""
+    if given:
+        return Path(given).expanduser()
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "trt_perception" / "engines"
+
+
+def build_command(onnx: str | Path, precision: str) -> str:
+    """The command line that builds an engine of that precision."""
+    return f"trt-perception build-engine --onnx {onnx}{_PRECISION_OPTIONS.get(precision, '')}"
+
+
+def cached_engines(directory: Path) -> list[CachedEngine]:
+    """Every engine in the folder that has a readable manifest, newest first; the others are named in the log."""
+    engines: list[CachedEngine] = []
+    for path in sorted(directory.glob(f"*{ENGINE_SUFFIX}{MANIFEST_SUFFIX}")):
+        engine = path.with_name(path.name.removesuffix(MANIFEST_SUFFIX))
+        try:
+            manifest = read_manifest(engine)
+        except BackendError as error:
+            LOG.warning("%s", error)
+            continue
+        if manifest is not None and engine.is_file():
+            engines.append(CachedEngine(engine, manifest))
+    return sorted(engines, key=lambda found: found.manifest.built_at, reverse=True)
+
+
+def key_here(onnx_sha256: str, precision: str, trt: TensorRt, gpu: GpuIdentity) -> EngineKey:
+    """What an engine must have been built for to run here; shapes and options stay open."""
+    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision)
+
+
+def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
+    """Why an engine that a model names has to be built (again), None when it can be used.
+
+    One without a manifest is the user's own and is left alone.
+    """
+    if not engine.is_file():
+        return f"{engine} does not exist"
+    try:
+        manifest = read_manifest(engine)
+    except BackendError as error:
+        return str(error)
+    if manifest is None:
+        return None
+    problem = manifest.problem(engine)
+    if problem is not None:
+        return problem
+    differences = runtime_differences(manifest.key, wanted)
+    return f"{engine} does not fit ({'; '.join(differences)})" if differences else None
+
+
+def find_engine(onnx: Path, wanted: EngineKey, directory: Path) -> CachedEngine:
+    """The newest whole engine for that ONNX content, precision, TensorRT and GPU; shapes and options are the user's.
+
+    Raises EngineMissingError which says what differs in the nearest engine, or what is wrong with the right one.
+    """
+    engines = cached_engines(directory)
+    reasons: list[str] = []
+    for found in engines:
+        key = found.manifest.key
+        if key.onnx_sha256 != wanted.onnx_sha256 and Path(found.manifest.onnx).name != onnx.name:
+            continue
+        differences = runtime_differences(key, wanted)
+        problem = None if differences else found.manifest.problem(found.path)
+        if not differences and problem is None:
+            return found
+        reasons.append(problem or f"{found.path.name} does not fit ({'; '.join(differences)})")
+    why = min(reasons, key=lambda reason: reason.count(";"), default=f"{directory} has none for it")
+    raise EngineMissingError(
+        f"there is no {wanted.precision} engine for {onnx} on {wanted.gpu_name} with TensorRT "
+        f"{wanted.tensorrt_version}: {why}; build it with `{build_command(onnx, wanted.precision)}` (or set "
+        "build_engine: true for the node)"
+    )
+
+
+def runtime_differences(key: EngineKey, here: EngineKey) -> Sequence[str]:
+    """In what an engine does not fit; versions and GPUs for which it was built to be portable do not count."""
+    portable_version = key.options.get("versionCompatible") == "true"
+    portable_gpu = key.options.get("hardwareCompatibilityLevel", "none") != "none"
+    version, gpu = here.tensorrt_version, (here.gpu_name, here.compute_capability)
+    if portable_version and _numbers(key.tensorrt_version) <= _numbers(version):
+        version = key.tensorrt_version
+    if portable_gpu and _numbers(here.compute_capability) >= _portable_from(key):
+        gpu = (key.gpu_name, key.compute_capability)
+    comparable = replace(
+        here,
+        tensorrt_version=version,
+        gpu_name=gpu[0],
+        compute_capability=gpu[1],
+        shapes=key.shapes,
+        options=key.options,
+    )
+    return key.differences(comparable)
+
+
+def _portable_from(key: EngineKey) -> tuple[int, ...]:
+    """The lowest compute capability: 8.0 for `ampere+`, the build's own for `same_cc`."""
+    level = key.options.get("hardwareCompatibilityLevel")
+    return (8, 0) if level == "ampere+" else _numbers(key.compute_capability)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

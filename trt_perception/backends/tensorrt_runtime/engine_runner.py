@@ -1,0 +1,299 @@
+"""A deserialised engine with its context, buffers and graph: one batch in, named outputs and device times out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trt_perception.backends.base import RawOutputs
+from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent
+from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
+from trt_perception.backends.tensorrt_runtime.faults import explain
+from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
+from trt_perception.errors import BackendError
+from trt_perception.types import AnyArray, Float32Array, TensorSpec
+
+LOG = logging.getLogger(__name__)
+
+# TensorRT's element types that NumPy has too.
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """Smallest, best and largest shape that the engine's first profile takes; all the same where shapes are fixed."""
+
+    smallest: tuple[int, ...]
+    best: tuple[int, ...]
+    largest: tuple[int, ...]
+
+    def holds(self, shape: Sequence[int]) -> bool:
+        """True for a shape between smallest and largest."""
+        return len(shape) == len(self.smallest) and all(
+            low <= n <= high for low, n, high in zip(self.smallest, shape, self.largest, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Buffers, events and, where it could be recorded, the graph for one input shape."""
+
+    shape: tuple[int, ...]
+    input: Buffer
+    outputs: tuple[Buffer, ...]
+    events: tuple[TimingEvent, ...]
+    graph: Graph | None
+    no_graph_reason: str | None
+
+    def close(self) -> None:
+        """Frees everything; called with the context current and the stream idle."""
+        with ExitStack() as stack:
+            for buffer in (self.input, *self.outputs):
+                stack.callback(buffer.close)
+            for event in self.events:
+                stack.callback(event.close)
+            if self.graph is not None:
+                stack.callback(self.graph.close)
+
+
+class EngineRunner:
+    """Runs one engine on one session. One call at a time, from any thread; the caller keeps the calls apart."""
+
+    def __init__(self, trt: TensorRt, session: CudaSession, plan: bytes, *, cuda_graph: bool) -> None:
+        """Deserialises `plan` (without any header) and runs it once with zeros.
+
+        cuda_graph: record copies and inference as one graph; where that does not work, `no_graph_reason` says why.
+        Raises BackendError for an engine that does not load, has several inputs, or types that NumPy lacks. The
+        runner takes the session over: it closes it, also after an error here.
+        """
+        self._trt = trt
+        self._session = session
+        self._want_graph = cuda_graph
+        self._bound: _Bound | None = None
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        try:
+            with session.current():
+                self._load(plan)
+                self.inputs, self.outputs, self.range = self._describe()
+                self._bound = self._bind(self.range.best)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def no_graph_reason(self) -> str | None:
+        """Why inference is not one CUDA graph, None when it is."""
+        return self._bound.no_graph_reason if self._bound else None
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """What the execution context needs on the GPU beside weights and buffers."""
+        return int(getattr(self._engine, self._trt.dialect.device_memory))
+
+    def run(self, batch: AnyArray) -> RawOutputs:
+        """One inference; the arrays are valid until the next call. Raises BackendError."""
+        if not self.range.holds(batch.shape):
+            raise BackendError(
+                f"the input has shape {tuple(batch.shape)}; the engine was built for {self.range.smallest} to "
+                f"{self.range.largest}: build it again with --minShapes and --maxShapes that include it"
+            )
+        with self._session.current():
+            bound = self._bound_for(batch.shape)
+            stream = self._session.stream_handle
+            start_ns = time.monotonic_ns()
+            if batch is not bound.input.host:
+                np.copyto(bound.input.host, batch)
+            staged_ns = time.monotonic_ns() - start_ns
+            if bound.graph is not None:
+                bound.graph.launch(stream)
+            else:
+                self._queue(bound.input, bound.outputs, bound.events, captured=False)
+            self._session.synchronize()
+            begin, uploaded, inferred, downloaded = bound.events
+            return RawOutputs(
+                tuple(_readable(output.host) for output in bound.outputs),
+                start_ns,
+                inference_ns=uploaded.nanoseconds_until(inferred),
+                host_to_device_ns=staged_ns + begin.nanoseconds_until(uploaded),
+                device_to_host_ns=inferred.nanoseconds_until(downloaded),
+            )
+
+    def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
+        """The host side of the input for that shape, None where the engine takes another shape now, or no float32."""
+        if self._bound is None or self._bound.shape != shape or self._bound.input.host.dtype != np.float32:
+            return None
+        return self._bound.input.host
+
+    def close(self) -> None:
+        """Frees buffers, context, engine and runtime in that order, then the session; a second call does nothing."""
+        if self._session is None:
+            return
+        session = self._session
+        with session.current():
+            # After a failed kernel every call fails; what can be freed is freed all the same.
+            with suppress(BackendError):
+                session.synchronize()
+            if self._bound is not None:
+                with suppress(BackendError):
+                    self._bound.close()
+            self._bound = None
+            self._context = None
+            self._engine = None
+            self._runtime = None
+        session.close()
+        self._session = None  # type: ignore[assignment]
+
+    def _load(self, plan: bytes) -> None:
+        library = self._trt.module
+        with collect() as messages:
+            logger = process_logger(library)
+            if hasattr(library, "init_libnvinfer_plugins"):
+                library.init_libnvinfer_plugins(logger, "")
+            self._runtime = library.Runtime(logger)
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
+            if self._engine is None:
+                raise BackendError(f"{self._trt} cannot load it: {explain(messages.summary())}")
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                size = self.device_memory_bytes / 2**20
+                raise BackendError(
+                    f"{self._trt} cannot make an execution context, which needs {size:.0f} MiB on the GPU: "
+                    f"{explain(messages.summary())}"
+                )
+
+    def _describe(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], InputRange]:
+        engine, modes = self._engine, self._trt.module.TensorIOMode
+        inputs: list[TensorSpec] = []
+        outputs: list[TensorSpec] = []
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            kind = engine.get_tensor_dtype(name).name
+            if kind not in _DTYPES:
+                raise BackendError(
+                    f"its tensor {name} is {kind}; {', '.join(_DTYPES)} are supported: export the model with inputs "
+                    "and outputs of one of these"
+                )
+            shape = tuple(n if n >= 0 else None for n in engine.get_tensor_shape(name))
+            spec = TensorSpec(name, _DTYPES[kind], shape)
+            (inputs if engine.get_tensor_mode(name) == modes.INPUT else outputs).append(spec)
+        if len(inputs) != 1:
+            raise BackendError(
+                f"it has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network takes one image "
+                "tensor"
+            )
+        self._output_names = [spec.name for spec in outputs]
+        delivered = tuple(TensorSpec(o.name, _delivered(o.dtype), o.shape) for o in outputs)
+        return tuple(inputs), delivered, self._input_range(inputs[0])
+
+    def _input_range(self, spec: TensorSpec) -> InputRange:
+        fixed = tuple(n for n in spec.shape if n is not None)
+        if len(fixed) == len(spec.shape):
+            return InputRange(fixed, fixed, fixed)
+        low, best, high = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(spec.name, 0))
+        return InputRange(low, best, high)
+
+    def _bound_for(self, shape: tuple[int, ...]) -> _Bound:
+        if self._bound is None or self._bound.shape != shape:
+            if self._bound is not None:
+                self._bound.close()
+                self._bound = None
+            self._bound = self._bind(shape)
+            if self._bound.no_graph_reason and self._want_graph:
+                LOG.warning("no CUDA graph for the shape %s: %s", shape, self._bound.no_graph_reason)
+        return self._bound
+
+    def _bind(self, shape: tuple[int, ...]) -> _Bound:
+        """Sets the shape, allocates, tells TensorRT the addresses, runs once and records the graph."""
+        spec = self.inputs[0]
+        with ExitStack() as undo:
+            source = self._session.buffer(shape, spec.dtype)
+            undo.callback(source.close)
+            source.host.fill(0)
+            self._address(spec.name, source)
+            if not self._context.set_input_shape(spec.name, shape):
+                raise BackendError(f"TensorRT refuses the input shape {shape} for {spec}")
+            outputs: list[Buffer] = []
+            for name in self._output_names:
+                size = tuple(self._context.get_tensor_shape(name))
+                if any(n < 0 for n in size):
+                    raise BackendError(
+                        f"the size of its output {name} depends on the data ({size}); export the model without NMS, "
+                        "which runs after the network here"
+                    )
+                target = self._session.buffer(size, _DTYPES[self._engine.get_tensor_dtype(name).name])
+                undo.callback(target.close)
+                self._address(name, target)
+                outputs.append(target)
+            events: list[TimingEvent] = []
+            for _ in range(4):
+                events.append(TimingEvent())
+                undo.callback(events[-1].close)
+            # The first run loads kernels lazily, which a recording does not allow.
+            self._queue(source, outputs, events, captured=False)
+            self._session.synchronize()
+            graph, reason = self._record(source, outputs, events)
+            undo.pop_all()
+        return _Bound(shape, source, tuple(outputs), tuple(events), graph, reason)
+
+    def _record(
+        self, source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
+    ) -> tuple[Graph | None, str | None]:
+        if not self._want_graph:
+            return None, "switched off by the setting cuda_graph"
+        stream = self._session.stream_handle
+        try:
+            with GraphRecording(stream) as recording:
+                self._queue(source, outputs, events, captured=True)
+            graph = recording.graph()
+        except (BackendError, AttributeError) as error:  # AttributeError: a driver older than CUDA 11.4
+            self._session.synchronize()
+            return None, f"this engine or driver cannot be recorded ({error})"
+        graph.launch(stream)
+        self._session.synchronize()
+        return graph, None
+
+    def _queue(
+        self, source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent], *, captured: bool
+    ) -> None:
+        stream = self._session.stream_handle
+        begin, uploaded, inferred, downloaded = events
+        begin.record(stream, captured=captured)
+        source.upload()
+        uploaded.record(stream, captured=captured)
+        with collect() as messages:
+            if not self._context.execute_async_v3(stream):
+                raise BackendError(f"inference failed: {explain(messages.summary())}")
+        inferred.record(stream, captured=captured)
+        for output in outputs:
+            output.download()
+        downloaded.record(stream, captured=captured)
+
+    def _address(self, name: str, buffer: Buffer) -> None:
+        if not self._context.set_tensor_address(name, buffer.address):
+            raise BackendError(f"TensorRT refuses the memory for its tensor {name}")
+
+
+def _delivered(dtype: str) -> str:
+    """Half precision is handed on as float32, in which the heads compute."""
+    return "float32" if dtype == "float16" else dtype
+
+
+def _readable(array: AnyArray) -> AnyArray:
+    return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -1,0 +1,112 @@
+"""`--precision auto`: the fastest of FP32, FP16 and INT8 that still finds what FP32 finds in the user's pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from trt_perception.atomic_file import write_atomically
+from trt_perception.backends.tensorrt_runtime.manifest import manifest_path
+from trt_perception.detector import Detector
+from trt_perception.engine.build import BuildResult, build_engine
+from trt_perception.engine.calibration import CalibrationImages
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.progress import ProgressBar
+from trt_perception.errors import PerceptionError
+from trt_perception.evaluation import mean_average_precision
+from trt_perception.model_file import Artifact, ModelFile
+from trt_perception.types import Detections
+
+LOG = logging.getLogger(__name__)
+
+REFERENCE = "fp32"
+# Precision → whether FP16 and INT8 are allowed; each may fall back on those before it, which is how it is fastest.
+_CANDIDATES = {REFERENCE: (False, False), "fp16": (True, False), "int8": (True, True)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One precision: busy_ns is the median of both copies and inference; map50 counts FP32's detections as truth."""
+
+    precision: str
+    busy_ns: int
+    map50: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision to take, and one line for each candidate that says why or why not."""
+
+    precision: str
+    reasons: tuple[str, ...]
+
+
+def choose_precision(measured: Sequence[Measured], max_drop: float) -> Choice:
+    """The fastest whose map50 lies no more than max_drop (0..1) below the reference's, which is always allowed."""
+    reference = next(entry for entry in measured if entry.precision == REFERENCE)
+    allowed = [e for e in measured if e is reference or reference.map50 - e.map50 <= max_drop]
+    fastest = min(allowed, key=lambda entry: entry.busy_ns)
+    reasons: list[str] = []
+    for entry in measured:
+        drop = reference.map50 - entry.map50
+        verdict = "taken" if entry is fastest else "slower" if entry in allowed else f"loses more than {max_drop:g}"
+        reasons.append(f"{entry.precision}: {entry.busy_ns / 1e6:.3f} ms, mAP50 drop {drop:.4f}: {verdict}")
+    return Choice(fastest.precision, tuple(reasons))
+
+
+def build_fastest(
+    options: BuildOptions,
+    model: ModelFile,
+    max_drop: float,
+    *,
+    during_build: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> BuildResult:
+    """Builds all three into the cache, measures them here on options.calib_images and returns the chosen one.
+
+    The pictures need no labels: what the FP32 engine finds counts as truth. Raises PerceptionError.
+    """
+    if options.calib_images is None:
+        raise PerceptionError("--precision auto needs pictures: give --calibImages=FOLDER of what the camera sees")
+    images = CalibrationImages(options.calib_images, model.input, options.calib_count)
+    results: dict[str, BuildResult] = {}
+    measured: list[Measured] = []
+    truth: list[Detections] | None = None
+    for precision, (fp16, int8) in _CANDIDATES.items():
+        wanted = replace(options, save_engine=None, fp16=fp16, int8=int8)
+        result = build_engine(wanted, model.input, progress=ProgressBar(), during_build=during_build)
+        found, busy_ns = _run(model, result, images)
+        truth = found if truth is None else truth
+        measured.append(Measured(precision, busy_ns, mean_average_precision(found, truth).map50))
+        results[precision] = result
+    choice = choose_precision(measured, max_drop)
+    for reason in choice.reasons:
+        LOG.info("%s", reason)
+    return _kept(results[choice.precision], options, choice)
+
+
+def _run(model: ModelFile, result: BuildResult, images: CalibrationImages) -> tuple[list[Detections], int]:
+    chosen = replace(model, artifacts={"engine": Artifact(result.engine)})
+    found: list[Detections] = []
+    busy: list[int] = []
+    with Detector.open(chosen, "tensorrt") as detector:
+        detector.warm_up()
+        for path in images.files:
+            frame = detector.detect(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8))
+            found.append(frame.detections)
+            busy.append(frame.times.busy_ns)
+    return found, int(np.median(busy))
+
+
+def _kept(result: BuildResult, options: BuildOptions, choice: Choice) -> BuildResult:
+    """The result with its choice explained, copied to --saveEngine where that was given."""
+    explained = replace(result.manifest, notes=(*result.manifest.notes, *choice.reasons))
+    target = options.save_engine or result.engine
+    if target != result.engine:
+        write_atomically(target, result.engine.read_bytes())
+    write_atomically(manifest_path(target), explained.to_json().encode())
+    return BuildResult(target, explained, result.built, (*result.reasons, *choice.reasons))

@@ -1,0 +1,213 @@
+"""TensorRT's builder, configured: the only place where a network is parsed and an engine is made."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from typing import Any
+
+from trt_perception.atomic_file import write_atomically
+from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
+from trt_perception.backends.tensorrt_runtime.faults import explain
+from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
+from trt_perception.engine.calibration import make_calibrator
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.parser_report import describe_failure
+from trt_perception.engine.progress import LogProgress, Progress, make_monitor
+from trt_perception.engine.shapes import MEMORY_POOLS, profile_for
+from trt_perception.engine.source import Source
+from trt_perception.errors import BackendError, PerceptionError
+from trt_perception.model_file import InputSpec
+
+LOG = logging.getLogger(__name__)
+
+_DATA_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
+
+
+class NativeBuild:
+    """One build, from parsing to the engine's bytes; used inside `with`, under the session's current context."""
+
+    def __init__(
+        self, trt: TensorRt, session: CudaSession, options: BuildOptions, source: Source, spec: InputSpec | None
+    ) -> None:
+        self._trt = trt
+        self._library = trt.module
+        self._session = session
+        self._options = options
+        self._source = source
+        self._spec = spec
+        self._stack = ExitStack()
+        self._parser: Any = None
+        self._network: Any = None
+        self._builder: Any = None
+
+    def __enter__(self) -> NativeBuild:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        # The network's weights live in the parser's copy of the model; each goes before what it was made from.
+        self._network = None
+        self._parser = None
+        self._builder = None
+
+    def run(self, progress: Progress) -> bytes:
+        """Parses and builds; raises BackendError with TensorRT's reason and the remedy."""
+        with collect() as messages:
+            self._builder = self._library.Builder(process_logger(self._library))
+            self._network = self._new_network()
+            self._parse()
+            config = self._configure()
+        listener = None
+        if self._trt.dialect.progress_monitor:
+            monitor = make_monitor(self._trt, progress)
+            config.progress_monitor = monitor
+            self._stack.callback(_release, monitor)
+        else:
+            listener = LogProgress(progress, self._network.num_layers)
+        with collect(listener) as messages:
+            plan = self._builder.build_serialized_network(self._network, config)
+            if self._calibrator is not None and self._calibrator.failure is not None:
+                raise self._calibrator.failure
+            if plan is None:
+                raise BackendError(f"{self._trt} could not build {self._options.onnx}: {explain(messages.summary())}")
+        self._keep_timings(config)
+        return bytes(memoryview(plan))
+
+    def _new_network(self) -> Any:
+        flags = self._library.NetworkDefinitionCreationFlag
+        value = sum(1 << int(getattr(flags, name)) for name in self._trt.dialect.network_flags)
+        return self._builder.create_network(value)
+
+    def _parse(self) -> None:
+        logger = process_logger(self._library)
+        self._parser = self._library.OnnxParser(self._network, logger)
+        if self._parser.parse(self._source.model, str(self._options.onnx)):
+            return
+        reason = describe_failure(self._trt, self._parser, self._source.model)
+        raise PerceptionError(f"{self._options.onnx} cannot be built: {reason}")
+
+    def _configure(self) -> Any:
+        options, dialect, library = self._options, self._trt.dialect, self._library
+        config = self._builder.create_builder_config()
+        flags = list(self._source.flags)
+        if options.version_compatible:
+            flags.append(self._required("--versionCompatible", dialect.version_compatible))
+        if options.exclude_lean_runtime:
+            flags.append(self._required("--excludeLeanRuntime", dialect.exclude_lean))
+        if self._source.constrain_layers:
+            self._constrain_layers()
+            flags.append(self._required("--layerPrecisions", dialect.layer_precision_flag))
+        for flag in flags:
+            config.set_flag(getattr(library.BuilderFlag, flag))
+        if options.no_tf32:
+            config.clear_flag(library.BuilderFlag.TF32)
+        for pool, size in options.memory_pools.items():
+            config.set_memory_pool_limit(self._member("--memPoolSize", "MemoryPoolType", MEMORY_POOLS[pool]), size)
+        if options.optimization_level is not None:
+            self._required("--builderOptimizationLevel", dialect.optimization_level or None)
+            config.builder_optimization_level = options.optimization_level
+        if options.hardware_compatibility_level != "none":
+            name = dict(dialect.hardware_compatibility).get(options.hardware_compatibility_level)
+            level = self._required("--hardwareCompatibilityLevel", name)
+            config.hardware_compatibility_level = self._member(
+                "--hardwareCompatibilityLevel", "HardwareCompatibilityLevel", level
+            )
+        if options.tactic_sources:
+            config.set_tactic_sources(self._tactic_sources(config.get_tactic_sources()))
+        config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+        self._calibrator = self._calibration(config)
+        self._add_profile(config)
+        self._load_timings(config)
+        return config
+
+    def _calibration(self, config: Any) -> Any:
+        if not self._source.calibrate:
+            return None
+        calibrator = make_calibrator(self._trt, self._session, self._source.images, self._options.calib)
+        self._stack.callback(calibrator.free)
+        config.int8_calibrator = calibrator
+        return calibrator
+
+    def _add_profile(self, config: Any) -> None:
+        profile = self._builder.create_optimization_profile()
+        dynamic = False
+        names = set()
+        for index in range(self._network.num_inputs):
+            tensor = self._network.get_input(index)
+            names.add(tensor.name)
+            shape = tuple(tensor.shape)
+            if -1 not in shape:
+                continue
+            dynamic = True
+            chosen = profile_for(tensor.name, shape, self._options.shapes, self._own_shape(shape))
+            profile.set_shape(tensor.name, chosen.smallest, chosen.best, chosen.largest)
+        unknown = sorted(set(self._options.key_shapes()) - names)
+        if unknown:
+            raise PerceptionError(
+                f"shapes were given for {', '.join(unknown)}; the network's inputs are {', '.join(sorted(names))}"
+            )
+        if dynamic:
+            config.add_optimization_profile(profile)
+            if self._source.calibrate:
+                config.set_calibration_profile(profile)
+
+    def _own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape to build for where the user gave none: one picture of the model's size, None if that is unknown."""
+        if self._spec is not None and len(shape) == 4:
+            return 1, self._spec.channels, self._spec.height, self._spec.width
+        return (1, *shape[1:]) if -1 not in shape[1:] else None
+
+    def _constrain_layers(self) -> None:
+        wanted = dict(self._options.layer_precisions)
+        for index in range(self._network.num_layers):
+            layer = self._network.get_layer(index)
+            precision = wanted.pop(layer.name, None)
+            if precision is not None:
+                layer.precision = getattr(self._library.DataType, _DATA_TYPES[precision])
+        if wanted:
+            raise PerceptionError(
+                f"--layerPrecisions: the network has no layer {', '.join(sorted(wanted))}; names are those of the "
+                "ONNX nodes"
+            )
+
+    def _tactic_sources(self, value: int) -> int:
+        for part in filter(None, self._options.tactic_sources.split(",")):
+            sign, name = part[0], part[1:].upper()
+            if sign not in "+-":
+                raise PerceptionError(f"--tacticSources: {part!r} must begin with + or -; for example -CUDNN,+CUBLAS")
+            bit = 1 << int(self._member("--tacticSources", "TacticSource", name))
+            value = value | bit if sign == "+" else value & ~bit
+        return value
+
+    def _load_timings(self, config: Any) -> None:
+        path = self._options.timing_cache_file
+        if path is None:
+            return
+        known = path.read_bytes() if path.is_file() else b""
+        cache = config.create_timing_cache(known)
+        if cache is None or not config.set_timing_cache(cache, False):
+            LOG.warning("%s holds timings of another TensorRT or GPU; it is written anew", path)
+            config.set_timing_cache(config.create_timing_cache(b""), False)
+
+    def _keep_timings(self, config: Any) -> None:
+        path = self._options.timing_cache_file
+        if path is not None:
+            write_atomically(path, bytes(memoryview(config.get_timing_cache().serialize())))
+
+    def _required(self, option: str, word: Any) -> Any:
+        if word is None:
+            raise PerceptionError(f"{option} cannot be had with {self._trt}; leave it out or install another version")
+        return word
+
+    def _member(self, option: str, enumeration: str, name: str) -> Any:
+        members = getattr(self._library, enumeration)
+        if not hasattr(members, name):
+            known = ", ".join(sorted(members.__members__))
+            raise PerceptionError(f"{option}: {self._trt} has no {name}; it has {known}")
+        return getattr(members, name)
+
+
+def _release(_: object) -> None:
+    """Keeps its argument alive until the stack it was pushed on is closed."""

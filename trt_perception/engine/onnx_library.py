@@ -1,0 +1,37 @@
+"""The onnx package, needed only where a model is rewritten; the one module that imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trt_perception.errors import BackendUnavailableError
+
+
+def load_onnx(model: bytes) -> Any:
+    """The ModelProto of an ONNX file's content; raises BackendUnavailableError where onnx is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"rewriting the model needs the Python package onnx ({error}); install it with `pip install onnx`"
+        ) from error
+    return onnx.load_from_string(model)
+
+
+def state_kernel_shapes(model: Any) -> None:
+    """Gives every convolution of a ModelProto its kernel_shape.
+
+    ONNX lets it follow from the weights, but TensorRT 8 only looks at the weights of constants, which quantised ones
+    are not.
+    """
+    shapes = {weights.name: list(weights.dims) for weights in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose") or any(a.name == "kernel_shape" for a in node.attribute):
+            continue
+        weights = node.input[1]
+        while weights not in shapes and weights in made_by:
+            weights = made_by[weights].input[0]
+        if weights in shapes:
+            attribute = node.attribute.add(name="kernel_shape", ints=shapes[weights][2:])
+            attribute.type = type(attribute).INTS

@@ -1,0 +1,88 @@
+"""The operators of an ONNX file, read without the onnx package, so that an engine can be built without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trt_perception.errors import ModelFileError
+
+# Field numbers in onnx.proto: ModelProto.graph, GraphProto.node, NodeProto's, AttributeProto.g and .graphs.
+_GRAPH, _NODE = 7, 1
+_NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 3, 4, 5, 7
+_SUBGRAPH, _SUBGRAPHS = 6, 11
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One operator: its position in its graph, name (may be empty), type and domain (empty: ONNX's own).
+
+    top_level: False for a node inside the body of an If, Loop or Scan.
+    """
+
+    index: int
+    name: str
+    op_type: str
+    domain: str
+    top_level: bool = True
+
+    def __str__(self) -> str:
+        kind = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
+        return f"{self.name or f'node {self.index}'} ({kind})"
+
+
+def read_nodes(model: bytes) -> list[OnnxNode]:
+    """Every node, those inside If and Loop bodies too; raises ModelFileError for what is no ONNX."""
+    try:
+        graphs = [body for field, body in _fields(memoryview(model)) if field == _GRAPH]
+        return [node for graph in graphs for node in _graph_nodes(graph, top_level=True)]
+    except (IndexError, ValueError) as error:
+        raise ModelFileError(f"this is no ONNX model ({error}); export it again") from error
+
+
+def _graph_nodes(graph: memoryview, *, top_level: bool) -> Iterator[OnnxNode]:
+    for index, body in enumerate(body for field, body in _fields(graph) if field == _NODE):
+        texts = {_NAME: "", _OP_TYPE: "", _DOMAIN: ""}
+        inner: list[OnnxNode] = []
+        for field, value in _fields(body):
+            if field in texts:
+                texts[field] = bytes(value).decode("utf-8", "replace")
+            elif field == _ATTRIBUTE:
+                for kind, part in _fields(value):
+                    if kind in (_SUBGRAPH, _SUBGRAPHS):
+                        inner += _graph_nodes(part, top_level=False)
+        yield OnnxNode(index, texts[_NAME], texts[_OP_TYPE], texts[_DOMAIN], top_level)
+        yield from inner
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Field number and content of every length-delimited field; numbers are skipped."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        wire = tag & 7
+        if wire == _BYTES:
+            length, position = _varint(message, position)
+            if position + length > len(message):
+                raise ValueError("a field is longer than the file")
+            yield tag >> 3, message[position : position + length]
+            position += length
+        elif wire == _VARINT:
+            _, position = _varint(message, position)
+        elif wire in _FIXED_SIZES:
+            position += _FIXED_SIZES[wire]
+        else:
+            raise ValueError(f"wire type {wire}")
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7

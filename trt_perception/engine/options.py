@@ -1,0 +1,102 @@
+"""Everything that an engine build can be told, with trtexec's meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from trt_perception.engine.shapes import ShapeOptions, shape_text
+from trt_perception.errors import PerceptionError
+
+Int8Method: TypeAlias = Literal["auto", "calibrate", "qdq"]
+INT8_METHODS: tuple[str, ...] = get_args(Int8Method)
+LAYER_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """One engine to build.
+
+    onnx: the model. save_engine: where to, None for the cache folder `cache` (empty: the user's). fp16, int8:
+    precisions that TensorRT may use beside FP32. no_tf32: full FP32 where TensorRT would round to TF32's ten bits.
+    calib: INT8 calibration cache, read where it exists, else written. calib_images: folder of pictures of what the
+    camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes put in
+    by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word → bytes.
+    timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
+    layer_precisions: layer or node name → fp32, fp16 or int8. tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device:
+    GPU index. force: build although a fitting engine is there.
+    """
+
+    onnx: Path
+    save_engine: Path | None = None
+    cache: str = ""
+    fp16: bool = False
+    no_tf32: bool = False
+    int8: bool = False
+    calib: Path | None = None
+    calib_images: Path | None = None
+    calib_count: int = 200
+    int8_method: Int8Method = "auto"
+    shapes: ShapeOptions = field(default_factory=ShapeOptions)
+    memory_pools: Mapping[str, int] = field(default_factory=dict)
+    timing_cache_file: Path | None = None
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    exclude_lean_runtime: bool = False
+    hardware_compatibility_level: str = "none"
+    layer_precisions: Mapping[str, str] = field(default_factory=dict)
+    tactic_sources: str = ""
+    device: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise PerceptionError(f"--builderOptimizationLevel is {self.optimization_level}; expected 0 to 5")
+        if self.exclude_lean_runtime and not self.version_compatible:
+            raise PerceptionError("--excludeLeanRuntime only means something with --versionCompatible; give both")
+        for name, precision in self.layer_precisions.items():
+            if precision not in LAYER_PRECISIONS:
+                raise PerceptionError(
+                    f"--layerPrecisions: {name} is {precision!r}; expected one of {', '.join(LAYER_PRECISIONS)}"
+                )
+
+    @property
+    def precision(self) -> str:
+        """The lowest precision allowed, by which backends ask for the engine: int8, fp16 or fp32."""
+        return "int8" if self.int8 else "fp16" if self.fp16 else "fp32"
+
+    def key_shapes(self) -> dict[str, str]:
+        """The shapes as they stand in the engine's key: input → min/opt/max, `-` where one was not given."""
+        names = {*self.shapes.smallest, *self.shapes.best, *self.shapes.largest}
+        columns = (self.shapes.smallest, self.shapes.best, self.shapes.largest)
+        return {name: "/".join(shape_text(c[name]) if name in c else "-" for c in columns) for name in sorted(names)}
+
+    def key_options(self, calibration: str) -> dict[str, str]:
+        """Everything else that changes the result, by trtexec's names; calibration: hash of what INT8 is based on."""
+        options = {
+            "fp16": str(self.fp16).lower(),
+            "noTF32": str(self.no_tf32).lower(),
+            "versionCompatible": str(self.version_compatible).lower(),
+            "excludeLeanRuntime": str(self.exclude_lean_runtime).lower(),
+            "hardwareCompatibilityLevel": self.hardware_compatibility_level,
+            "builderOptimizationLevel": "default" if self.optimization_level is None else str(self.optimization_level),
+            "memPoolSize": ",".join(f"{pool}:{size}B" for pool, size in sorted(self.memory_pools.items())),
+            "layerPrecisions": ",".join(f"{name}:{kind}" for name, kind in sorted(self.layer_precisions.items())),
+            "tacticSources": self.tactic_sources,
+        }
+        if self.int8:
+            options |= {"int8Method": self.int8_method, "calibration": calibration}
+        return options
+
+
+def parse_layer_precisions(text: str) -> dict[str, str]:
+    """`conv1:fp32,head/conv2:fp16` → layer and precision; raises PerceptionError. A name may contain colons."""
+    chosen: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, _, precision = part.rpartition(":")
+        if not name:
+            raise PerceptionError(f"layer precision {part!r} is not LAYER:PRECISION; for example conv1:fp32")
+        chosen[name] = precision
+    return chosen

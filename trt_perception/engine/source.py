@@ -1,0 +1,67 @@
+"""What the builder gets: the ONNX as it is or converted, and how FP16 and INT8 are asked for in this version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.engine.calibration import CalibrationImages
+from trt_perception.engine.half_precision import convert_to_half
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.quantize import add_quantization, is_quantized
+from trt_perception.errors import PerceptionError
+
+
+@dataclass(frozen=True)
+class Source:
+    """model: ONNX bytes. flags: builder flags that allow lower precisions. calibrate: TensorRT calibrates over
+    `images` or its cache. constrain_layers: precisions are set on layers of the network. notes: for the manifest.
+    """
+
+    model: bytes
+    flags: tuple[str, ...]
+    calibrate: bool
+    images: CalibrationImages | None
+    constrain_layers: bool
+    notes: tuple[str, ...]
+
+
+def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: CalibrationImages | None) -> Source:
+    """Expresses the options' precisions in the words of this TensorRT; raises PerceptionError where it cannot."""
+    dialect = trt.dialect
+    quantized = is_quantized(model)
+    if quantized and not options.int8:
+        raise PerceptionError(f"{options.onnx} is quantised (it has QuantizeLinear nodes); build it with --int8")
+    notes: list[str] = []
+    method = options.int8_method if options.int8_method != "auto" else dialect.int8_by
+    if options.int8 and not quantized and method == "calibrate" and dialect.int8_by != "calibrate":
+        raise PerceptionError(f"{trt} has no INT8 calibrator; leave --int8Method out or give --int8Method=qdq")
+    lower = [name for name, precision in options.layer_precisions.items() if precision != "int8"]
+    calibrate = options.int8 and not quantized and method == "calibrate"
+    if options.int8 and not quantized and method == "qdq":
+        if images is None:
+            raise PerceptionError(f"--int8 with {trt} needs pictures: give --calibImages=FOLDER")
+        model = add_quantization(options.onnx, images, keep=lower)
+        notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
+    if calibrate and images is None and (options.calib is None or not options.calib.is_file()):
+        raise PerceptionError("--int8 needs pictures or a calibration cache: give --calibImages=FOLDER or --calib=FILE")
+    if options.fp16 and dialect.half_by == "convert":
+        if options.int8:
+            notes.append("layers that are not INT8 run in FP32: this TensorRT takes types from the model alone")
+        else:
+            model = convert_to_half(model, keep=[n for n, p in options.layer_precisions.items() if p == "fp32"])
+            notes.append("FP16 by converting the ONNX")
+    wished = (("FP16", options.fp16 and dialect.half_by == "flag"), ("INT8", options.int8 and _has_int8_flag(trt)))
+    return Source(
+        model=model,
+        flags=tuple(name for name, wanted in wished if wanted),
+        calibrate=calibrate,
+        images=images,
+        constrain_layers=bool(options.layer_precisions) and dialect.layer_precision_flag is not None,
+        notes=tuple(notes),
+    )
+
+
+def _has_int8_flag(trt: TensorRt) -> bool:
+    """The flag is needed for Q/DQ models too, wherever the calibrator exists."""
+    return trt.dialect.int8_by == "calibrate"
