@@ -1,21 +1,15 @@
-"""The onnx package, needed only where a model is rewritten; the one module that imports it."""
+"""ONNX models that are rewritten before TensorRT gets them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from trt_perception.errors import BackendUnavailableError
+from trt_perception.onnx_package import onnx_package
 
 
 def load_onnx(model: bytes) -> Any:
     """The ModelProto of an ONNX file's content; raises BackendUnavailableError where onnx is not installed."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise BackendUnavailableError(
-            f"rewriting the model needs the Python package onnx ({error}); install it with `pip install onnx`"
-        ) from error
-    return onnx.load_from_string(model)
+    return onnx_package("rewriting the model").load_from_string(model)
 
 
 def state_kernel_shapes(model: Any) -> None:
