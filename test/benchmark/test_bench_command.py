@@ -246,7 +246,17 @@ def test_wrong_arguments(case: str) -> None:
 
 
 def test_for_people_and_as_files(tmp_path: Path) -> None:
-    arguments = ["bench", "--backend", "onnxruntime:cpu", "--backend", "nosuch", "--iterations", "5", "--control-rate", "1"]
+    arguments = [
+        "bench",
+        "--backend",
+        "onnxruntime:cpu",
+        "--backend",
+        "nosuch",
+        "--iterations",
+        "5",
+        "--control-rate",
+        "1",
+    ]
     done = trt_perception([*arguments, "--save", tmp_path / "b.json", "--save", tmp_path / "b.txt"])
     assert done.returncode == 0, done.stderr
     assert "recommended: for a control loop of 1 Hz take onnxruntime:cpu" in done.stdout

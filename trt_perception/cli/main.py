@@ -19,6 +19,7 @@ COMMANDS = {
     "build-engine": "trt_perception.cli.build_engine",
     "demo": "trt_perception.cli.demo",
     "doctor": "trt_perception.cli.doctor",
+    "profile": "trt_perception.cli.profile",
 }
 
 FAILED = 1
