@@ -38,6 +38,7 @@ setup(
         "picture": ["matplotlib>=3.5"],
         "onnxruntime": ["onnxruntime>=1.16"],
         "onnxruntime-gpu": ["onnxruntime-gpu>=1.16"],
+        "inspect": ["onnx>=1.13"],
         "torch": ["torch>=2.0"],
         "tensorrt": ["tensorrt>=8.5", "pycuda>=2022.1", "onnx>=1.13"],
         # Without this entry `colcon test` runs no test at all and calls it a success.

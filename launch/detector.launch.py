@@ -1,4 +1,4 @@
-"""The detector and the budget monitor, in an environment that keeps images from getting lost between processes."""
+"""The detector, the budget monitor and a viewer, in an environment that keeps images from getting lost between them."""
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -47,6 +47,15 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "use_sim_time", default_value="", choices=["", "true", "false"], description=f"use /clock; {FILES_CHOICE}"
     ),
+    DeclareLaunchArgument(
+        "rviz", default_value="false", choices=["true", "false"], description="start rviz2 with config/detector.rviz"
+    ),
+    DeclareLaunchArgument(
+        "foxglove",
+        default_value="false",
+        choices=["true", "false"],
+        description="start foxglove_bridge, for Foxglove with config/foxglove_layout.json",
+    ),
 )
 
 
@@ -86,6 +95,29 @@ def _nodes(context: LaunchContext) -> list[Action]:
     ]
 
 
+def _viewers(context: LaunchContext) -> list[Action]:
+    argument = {entry.name: LaunchConfiguration(entry.name).perform(context) for entry in ARGUMENTS}
+    config = share_directory() / "config"
+    # A viewer that is closed stays closed, and one that is not installed ends the launch with its package's name.
+    common = {
+        "output": "screen",
+        "namespace": argument["namespace"],
+        "env": with_dds_variables(context.environment, config),
+        "parameters": [{"use_sim_time": argument["use_sim_time"] == "true"}],
+    }
+    viewers = {
+        "rviz": {
+            "package": "rviz2",
+            "executable": "rviz2",
+            "arguments": ["-d", str(config / "detector.rviz")],
+            # The configuration's absolute names go below the namespace.
+            "remappings": [("/annotated_image", "annotated_image"), ("/camera/image_raw", argument["image_topic"])],
+        },
+        "foxglove": {"package": "foxglove_bridge", "executable": "foxglove_bridge"},
+    }
+    return [Node(**common, **viewer) for name, viewer in viewers.items() if argument[name] == "true"]
+
+
 def generate_launch_description() -> LaunchDescription:
     """Called by `ros2 launch`."""
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_nodes)])
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_nodes), OpaqueFunction(function=_viewers)])

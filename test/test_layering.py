@@ -25,16 +25,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "model_file",
         "models",
         "artifact_metadata",
+        "protobuf_fields",
         "backend_request",
         "resources",
         "pixel_layouts",
         "encodings",
     ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
-    ("preprocess", "nms", "heads", "backends", "annotate"),
+    ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark", "doctor"),
+    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )
@@ -59,6 +60,7 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
+    "onnx": "onnx_report",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
@@ -71,7 +73,7 @@ PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
 
 
 @cache

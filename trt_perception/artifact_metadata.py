@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import lzma
 import struct
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trt_perception.errors import ModelFileError
+from trt_perception.protobuf_fields import BYTES, byte_fields, fields, read_tag
 
 _ONNX_METADATA_FIELD = 14  # onnx.proto: ModelProto.metadata_props
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protocol buffers' wire types
+_ONNX_GRAPH_FIELD = 7  # ModelProto.graph
+_ONNX_INPUT_FIELD = 11  # GraphProto.input
 _MAX_METADATA_BYTES = 1 << 24
 _MAX_ENGINE_HEADER_BYTES = 1 << 20
 # What opening and reading damaged files raises; RuntimeError: an encrypted or unusually compressed archive.
@@ -49,72 +50,62 @@ def read_metadata(path: Path, suffix: str | None = None) -> dict[str, str]:
 
 
 def _read_onnx(path: Path) -> dict[str, str]:
-    """Walks ModelProto's top level and skips the graph, so that the file's size costs nothing."""
     metadata: dict[str, str] = {}
     with path.open("rb") as file:
-        size = path.stat().st_size
-        if size == 0:
-            raise ValueError("the file is empty")
-        while file.tell() < size:
-            field, wire, length = _read_tag(file)
-            if wire != _BYTES:
-                continue
-            if file.tell() + length > size:
-                raise ValueError("a field is longer than the file: it is truncated or not ONNX")
+        for field, length in _top_fields(file, path.stat().st_size):
             if field != _ONNX_METADATA_FIELD:
                 file.seek(length, 1)
                 continue
             if length > _MAX_METADATA_BYTES:
                 raise ValueError(f"a metadata entry of {length} bytes is too long")
-            key, value = _key_and_value(file.read(length))
-            metadata[key] = value
+            # StringStringEntryProto: key is field 1, value is field 2.
+            entry = {f: v.decode("utf-8", "replace") for f, v in fields(file.read(length)) if isinstance(v, bytes)}
+            metadata[entry.get(1, "")] = entry.get(2, "")
     return metadata
 
 
-def _read_tag(file: BinaryIO) -> tuple[int, int, int]:
-    """The next field's number, its wire type, and its length when it is bytes; scalars are skipped."""
-    tag = _read_varint(file)
-    field, wire = tag >> 3, tag & 7
-    if field == 0:
-        raise ValueError("field number 0: not ONNX")
-    if wire == _BYTES:
-        return field, wire, _read_varint(file)
-    if wire == _VARINT:
-        _read_varint(file)
-    elif wire in (_FIXED64, _FIXED32):
-        file.seek(8 if wire == _FIXED64 else 4, 1)
-    else:
-        raise ValueError(f"wire type {wire}: not ONNX")
-    return field, wire, 0
+def onnx_input_shape(path: Path) -> tuple[int | None, ...] | None:
+    """The shape that an .onnx file states for its first input, None for a free axis; None when it states none.
+
+    Raises ModelFileError for a file that is no ONNX.
+    """
+    try:
+        with path.open("rb") as file:
+            for field, length in _top_fields(file, path.stat().st_size):
+                if field == _ONNX_GRAPH_FIELD:
+                    return _first_input_shape(file, file.tell() + length)
+                file.seek(length, 1)
+    except _DAMAGE as error:
+        raise ModelFileError(f"{path} cannot be read as a .onnx file ({error}); export it again") from error
+    return None
 
 
-def _read_varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError("the file ends inside a number")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a number is longer than 64 bits: not ONNX")
-
-
-def _key_and_value(entry: bytes) -> tuple[str, str]:
-    """StringStringEntryProto: key is field 1, value is field 2."""
-    fields = dict(_byte_fields(entry))
-    return fields.get(1, b"").decode("utf-8", "replace"), fields.get(2, b"").decode("utf-8", "replace")
-
-
-def _byte_fields(entry: bytes) -> Iterator[tuple[int, bytes]]:
-    file = io.BytesIO(entry)
-    while file.tell() < len(entry):
-        field, wire, length = _read_tag(file)
-        if wire != _BYTES:
+def _top_fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
+    """Number and length of each message below; the caller reads or skips it, so that a file's size costs nothing."""
+    if end == 0:
+        raise ValueError("the file is empty")
+    while file.tell() < end:
+        field, wire, length = read_tag(file)
+        if wire != BYTES:
             continue
-        if file.tell() + length > len(entry):
-            raise ValueError("a metadata entry is longer than its field says")
-        yield field, file.read(length)
+        if file.tell() + length > end:
+            raise ValueError("a field is longer than the file: it is truncated or not ONNX")
+        yield field, length
+
+
+def _first_input_shape(file: BinaryIO, end: int) -> tuple[int | None, ...] | None:
+    for field, length in _top_fields(file, end):
+        if field != _ONNX_INPUT_FIELD or length > _MAX_METADATA_BYTES:
+            file.seek(length, 1)
+            continue
+        # ValueInfoProto.type, TypeProto.tensor_type, its shape, and the shape's axes, whose field 1 is a fixed size.
+        parts = [file.read(length)]
+        for number in (2, 1, 2):
+            parts = [inner for part in parts for inner in byte_fields(part, number)]
+        axes = [axis for part in parts for axis in byte_fields(part, 1)]
+        sizes = [next((v for f, v in fields(axis) if f == 1 and isinstance(v, int)), 0) for axis in axes]
+        return tuple(size or None for size in sizes) if parts else None
+    return None
 
 
 def _read_torchscript(path: Path) -> dict[str, str]:

@@ -14,13 +14,15 @@ import numpy as np
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError, ImageError, PerceptionError
-from trt_perception.heads import head_for
+from trt_perception.heads import Head, HeadContext, head_for
+from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
-from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, Thresholds
+from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, TensorSpec, Thresholds
 
 # The first runs of a network allocate, choose algorithms and, in torch, compile: three see all of that.
 WARM_UP_FRAMES = 3
@@ -44,18 +46,26 @@ class Detector:
     def __init__(self, model: ModelFile, backend: Backend, thresholds: Thresholds | None = None) -> None:
         """Takes over an opened backend: closing the detector closes it.
 
-        Raises ModelFileError for an unknown head and BackendError when the model file and the artifact disagree on
-        the input's size or on the range of its values.
+        Raises ModelFileError for an unknown head, for one that cannot be recognised and for class names that the
+        model does not have, BackendError when the model file and the artifact disagree on the input's size or on the
+        range of its values.
         """
         self.model = model
         self.thresholds = thresholds or model.thresholds
         self._backend = backend
-        self._head = head_for(model.head)
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
         shape = (1, model.input.channels, model.input.height, model.input.width)
         self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
         _require_range(model, backend.info)
+        names = tuple(output.name for output in backend.info.outputs)
+        self._context = HeadContext(model.input.width, model.input.height, len(model.labels), names)
+        self.recognised = (
+            recognise(self.output_specs(), self._context, backend.info.metadata)
+            if model.head == AUTO
+            else Recognised(model.head, "the model file names it")
+        )
+        self._head: Head = head_for(self.recognised.name)
 
     @classmethod
     def open(
@@ -82,9 +92,32 @@ class Detector:
             raise
 
     @property
+    def thresholds(self) -> Thresholds:
+        """What counts as a detection; may be replaced between two pictures.
+
+        Setting it raises PerceptionError for the name of a class that the model does not have.
+        """
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        self._choice = ClassChoice(thresholds, self.model.labels)
+        self._thresholds = thresholds
+
+    @property
     def info(self) -> BackendInfo:
         """The backend and device that really run."""
         return self._backend.info
+
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
+        outputs = self.info.outputs
+        if outputs and all(size is not None for output in outputs for size in output.shape[1:]):
+            return outputs
+        given = self.model.input
+        arrays = self._backend.infer(np.zeros((1, given.channels, given.height, given.width), self._dtype)).arrays
+        names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
+        return tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
 
     def detect(self, image: Image | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
         """Finds objects in an Image, or in a uint8 array (height, width[, channels]) of the colour order given.
@@ -99,7 +132,7 @@ class Detector:
         preprocess_ns = time.monotonic_ns() - start
         raw = self._backend.infer(batch)
         start = time.monotonic_ns()
-        detections = postprocess(raw.arrays, self._head, len(self.model.labels), self.thresholds, way_back)
+        detections = postprocess(raw.arrays, self._head, self._context, self._choice, way_back)
         postprocess_ns = time.monotonic_ns() - start
         times = StageTimes(
             preprocess_ns, raw.inference_ns, postprocess_ns, raw.start_ns, raw.host_to_device_ns, raw.device_to_host_ns

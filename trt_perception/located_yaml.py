@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +98,15 @@ class Section:
     def is_mapping(self, key: str) -> bool:
         """True when `key` is there and holds a mapping."""
         return isinstance(self._entries.get(key), yaml.MappingNode)
+
+    def is_text(self, key: str) -> bool:
+        """True when `key` is there and holds a text."""
+        node = self._entries.get(key)
+        return isinstance(node, yaml.ScalarNode) and isinstance(self._construct(node, key), str)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order of the file."""
+        return iter(self._entries)
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -20,7 +20,8 @@ RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "stretch", "crop")
 NETWORK_COLORS: tuple[NetworkColor, ...] = ("rgb", "bgr", "gray")
 ARTIFACT_KINDS = ("onnx", "torchscript", "engine")
 MAX_SIDE_PX = 16384
-TASKS = ("detect",)
+TASKS = ("detect", "classify")
+MAX_LABELS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class ModelFile:
     task: str
     artifacts: Mapping[str, Artifact]
     input: InputSpec
-    head: str
-    labels: tuple[str, ...]
+    head: str = "auto"
+    labels: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     path: Path | None = None
 
@@ -118,8 +119,10 @@ def load_model_file(path: Path) -> ModelFile:
     """Reads and validates a model file; raises ModelFileError with the line and the key.
 
     Keys: name, task (default detect), artifacts (onnx / torchscript / engine, each a path relative to the file or
-    {path, sha256}), input (width, height, color_order, resize, pad_value, scale, mean, std, short_side), head,
-    labels (list of names), thresholds (score, iou, max_detections).
+    {path, sha256}), input (width, height, color_order, resize, pad_value, scale, mean, std, short_side), head
+    (default auto: recognised from the outputs), labels (list of names, or the path of a text file with one name a
+    line, relative to the model file), thresholds (score, iou, max_detections, per_class: {name: score}),
+    nms (class_agnostic), classes (names of those that are kept).
     """
     root = read_yaml(path)
     name = root.take("name", str, path.stem)
@@ -129,9 +132,14 @@ def load_model_file(path: Path) -> ModelFile:
     if input_section is None:
         raise root.invalid("input", "is missing; give at least input.width and input.height")
     input_spec = _input(input_section)
-    head = root.take("head", str)
+    head = root.take("head", str, "auto")
     labels = _labels(root)
     thresholds = _thresholds(root.take_section("thresholds"))
+    nms = root.take_section("nms")
+    if nms is not None:
+        thresholds = replace(thresholds, class_agnostic=nms.take("class_agnostic", bool, False))
+        nms.finish()
+    thresholds = replace(thresholds, classes=_names(root, "classes"))
     root.finish()
     return ModelFile(name, task, artifacts, input_spec, head, labels, thresholds, path)
 
@@ -185,12 +193,38 @@ def _input(section: Section) -> InputSpec:
 
 
 def _labels(root: Section) -> tuple[str, ...]:
-    labels = root.take("labels", list, [])
-    for position, label in enumerate(labels):
+    if not root.is_text("labels"):
+        return _names(root, "labels")
+    path = root.path.parent / root.take("labels", str)
+    try:
+        return read_labels(path)
+    except ModelFileError as error:
+        raise root.invalid("labels", f"is the path of a text file, and {error}") from error
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One name a line, UTF-8; empty lines at the end do not count. Raises ModelFileError."""
+    try:
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise ModelFileError(f"{path} is larger than {MAX_LABELS_BYTES} bytes; expected one name a line")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} cannot be read as UTF-8 text ({error}); give one name a line") from error
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
+    if not all(names):
+        raise ModelFileError(
+            f"{path}, line {names.index('') + 1} is empty; expected one name a line, or nothing at all"
+        )
+    return names
+
+
+def _names(root: Section, key: str) -> tuple[str, ...]:
+    names = root.take(key, list, [])
+    for position, name in enumerate(names):
         # YAML reads a bare no, yes, on and off as truth values.
-        if isinstance(label, bool) or not isinstance(label, str | int):
-            raise root.invalid("labels", f"has {label!r} as number {position}; expected a name, in quotes if need be")
-    return tuple(str(label) for label in labels)
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise root.invalid(key, f"has {name!r} as number {position}; expected a name, in quotes if need be")
+    return tuple(str(name) for name in names)
 
 
 def _side(section: Section, key: str) -> int:
@@ -227,8 +261,10 @@ def _thresholds(section: Section | None) -> Thresholds:
     maximum = section.take("max_detections", int, default.max_detections)
     if maximum < 1:
         raise section.invalid("max_detections", f"is {maximum}; expected at least 1")
+    per_class = section.take_section("per_class")
+    own = tuple((name, _fraction(per_class, name, score)) for name in per_class) if per_class else ()
     section.finish()
-    return Thresholds(score, iou, maximum)
+    return Thresholds(score, iou, maximum, per_class=own)
 
 
 def _fraction(section: Section, key: str, default: float) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trt_perception.artifact_metadata import read_metadata
+from trt_perception.artifact_metadata import onnx_input_shape, read_metadata
 from trt_perception.errors import ModelFileError
-from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, load_model_file
+from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize, load_model_file
 from trt_perception.resources import model_directory
 
 DEMO_MODEL = "digits"
-_KIND_OF_SUFFIX = {".onnx": "onnx", ".torchscript": "torchscript", ".pt": "torchscript", ".engine": "engine"}
+KIND_OF_SUFFIX = {".onnx": "onnx", ".torchscript": "torchscript", ".pt": "torchscript", ".engine": "engine"}
+# As Ultralytics feeds the networks of each task.
+_RESIZE_OF_TASK: dict[str, Resize] = {"detect": "letterbox", "classify": "crop"}
 
 
 def load_model(model: str | Path) -> ModelFile:
@@ -25,7 +28,7 @@ def load_model(model: str | Path) -> ModelFile:
     if not path.suffix and path.name == str(model):
         return _shipped(path.name)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return load_model_file(path)
+        return _labels_of_artifacts(load_model_file(path))
     if not path.is_file():
         raise ModelFileError(f"the model {path} does not exist; give a model file (.yaml), an artifact, or a name")
     return _from_artifact(path, read_metadata(path))
@@ -40,25 +43,47 @@ def _shipped(name: str) -> ModelFile:
     return load_model_file(path)
 
 
+def _labels_of_artifacts(model: ModelFile) -> ModelFile:
+    """Names from the metadata of the model's artifacts, where its file gives none."""
+    for kind, artifact in model.artifacts.items():
+        if model.labels or not artifact.path.is_file():
+            continue
+        names = read_metadata(artifact.path, f".{kind}").get("names")
+        if names is not None:
+            model = replace(model, labels=_labels(artifact.path, names))
+    return model
+
+
 def _from_artifact(path: Path, metadata: Mapping[str, str]) -> ModelFile:
-    """Ultralytics' keys: names, imgsz (height, width), task."""
-    missing = [key for key in ("names", "imgsz", "task") if key not in metadata]
-    if missing:
+    """Ultralytics' keys: names, task, and imgsz (height, width) or, of YOLOv5, shape; else the graph's own shape.
+
+    What does not name its classes is not taken to be made as Ultralytics' networks are, whose input is RGB from 0 to
+    1 in a letterbox.
+    """
+    size = _image_size(path, metadata)
+    missing = [key for key, there in (("names", "names" in metadata), ("imgsz", size is not None)) if not there]
+    if missing or size is None:
         raise ModelFileError(
             f"{path} does not say enough of itself (no {', '.join(missing)} in its metadata); write a model file "
-            "for it, see config/models/digits.yaml"
+            "for it, for example with `trt-perception inspect --write-model-file`"
         )
-    task = metadata["task"]
-    if task != "detect":
-        raise ModelFileError(f"{path} is made for the task {task!r}; only detect is supported")
-    height, width = _image_size(path, metadata["imgsz"])
-    kind = _KIND_OF_SUFFIX[path.suffix.lower()]
+    task = metadata.get("task", "detect")
+    if task not in _RESIZE_OF_TASK:
+        raise ModelFileError(f"{path} is made for the task {task!r}; only {', '.join(_RESIZE_OF_TASK)} are supported")
+    height, width = size
+    # Ultralytics feeds its RT-DETR without regard to the picture's proportions.
+    resize = "stretch" if "rtdetr" in metadata.get("description", "").lower() else _RESIZE_OF_TASK[task]
     return ModelFile(
         name=path.stem,
         task=task,
-        artifacts={kind: Artifact(path)},
-        input=InputSpec(width, height),
-        head="yolov8",
+        artifacts={KIND_OF_SUFFIX[path.suffix.lower()]: Artifact(path)},
+        input=InputSpec(
+            width,
+            height,
+            color_order="gray" if metadata.get("channels") == "1" else "rgb",
+            resize=resize,
+            short_side=max(width, height) if resize == "crop" else 0,
+        ),
         labels=_labels(path, metadata["names"]),
     )
 
@@ -70,13 +95,25 @@ def _literal(path: Path, key: str, text: str) -> Any:
         raise ModelFileError(f"{path}: its metadata {key} is {text[:80]!r}, which is no literal value") from error
 
 
-def _image_size(path: Path, text: str) -> tuple[int, int]:
-    value = _literal(path, "imgsz", text)
-    sides = (value, value) if isinstance(value, int) else value
-    valid = isinstance(sides, list | tuple) and len(sides) == 2
-    if not valid or not all(type(s) is int and 1 <= s <= MAX_SIDE_PX for s in sides):
-        raise ModelFileError(f"{path}: its metadata imgsz is {text[:80]!r}; expected [height, width] in pixels")
-    return sides[0], sides[1]
+def _image_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Height and width."""
+    shape: tuple[int | None, ...] | None = None
+    for key, axes in (("imgsz", 2), ("shape", 4)):
+        if key in metadata:
+            value = _literal(path, key, metadata[key])
+            sides = (value, value) if type(value) is int else value
+            valid = isinstance(sides, list | tuple) and len(sides) == axes
+            if not valid or not all(type(s) is int and 1 <= s <= MAX_SIDE_PX for s in sides[-2:]):
+                raise ModelFileError(
+                    f"{path}: its metadata {key} is {metadata[key][:80]!r}; expected [height, width] in pixels"
+                )
+            return sides[-2], sides[-1]
+    if KIND_OF_SUFFIX[path.suffix.lower()] == "onnx":
+        shape = onnx_input_shape(path)
+    height, width = shape[2:] if shape is not None and len(shape) == 4 else (None, None)
+    if height is None or width is None or max(height, width) > MAX_SIDE_PX:
+        return None
+    return height, width
 
 
 def _labels(path: Path, text: str) -> tuple[str, ...]:

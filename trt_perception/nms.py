@@ -1,4 +1,4 @@
-"""Class-wise non-maximum suppression."""
+"""Non-maximum suppression, in each class by itself or across all."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from trt_perception.types import Float32Array, Int64Array
 
 
 def non_maximum_suppression(
-    boxes_xyxy: Float32Array, scores: Float32Array, class_ids: Int64Array, iou_threshold: float, max_detections: int
+    boxes_xyxy: Float32Array,
+    scores: Float32Array,
+    class_ids: Int64Array,
+    iou_threshold: float,
+    max_detections: int,
+    *,
+    class_agnostic: bool = False,
 ) -> Int64Array:
     """Indices of the boxes that stay, best score first.
 
     Greedy, as Pascal VOC and every YOLO defines it: the best box stays, and boxes of its class that overlap it by
-    more than iou_threshold (0..1) go; equal scores are taken in the order in which they came. Boxes are float32
-    (N, 4) left, top, right, bottom; scores float32 (N,); class_ids int64 (N,). At most max_detections indices
-    come back, so the work is bounded by that number of passes.
+    more than iou_threshold (0..1) go, those of other classes too when class_agnostic; equal scores are taken in the
+    order in which they came. Boxes are float32 (N, 4) left, top, right, bottom; scores float32 (N,); class_ids int64
+    (N,). At most max_detections indices come back, so the work is bounded by that number of passes.
     """
     order = np.argsort(-scores, kind="stable")
-    # Suppression never crosses classes, so only boxes of the same class are compared.
     left, top, right, bottom = np.ascontiguousarray(boxes_xyxy[order].T)
-    classes = class_ids[order]
+    classes = np.zeros(order.size, np.int64) if class_agnostic else class_ids[order]
     areas = (right - left) * (bottom - top)
     alive = np.ones(order.size, bool)
     kept: list[int] = []

@@ -6,30 +6,49 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trt_perception.heads import Head
+from trt_perception.class_choice import ClassChoice
+from trt_perception.heads import Candidates, Head, HeadContext
 from trt_perception.nms import non_maximum_suppression
 from trt_perception.preprocess import NetworkToImage
-from trt_perception.types import AnyArray, Detections, Thresholds
+from trt_perception.types import AnyArray, Detections, Int64Array
 
 # As in Ultralytics' non_max_suppression: a flood of candidates must not stall a frame.
 MAX_CANDIDATES = 30_000
 
 
 def postprocess(
-    outputs: Sequence[AnyArray], head: Head, class_count: int, thresholds: Thresholds, way_back: NetworkToImage
+    outputs: Sequence[AnyArray], head: Head, context: HeadContext, choice: ClassChoice, way_back: NetworkToImage
 ) -> Detections:
-    """Decodes, suppresses and maps back; best score first. Raises OutputError when the outputs do not fit."""
-    candidates = head.decode(outputs, thresholds.score, class_count)
-    boxes, scores, class_ids = candidates.boxes_xyxy, candidates.scores, candidates.class_ids
-    if scores.size > MAX_CANDIDATES:
-        best = np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES]
-        boxes, scores, class_ids = boxes[best], scores[best], class_ids[best]
-    if head.needs_nms:
-        kept = non_maximum_suppression(boxes, scores, class_ids, thresholds.iou, thresholds.max_detections)
-    else:
-        kept = np.argsort(-scores, kind="stable")[: thresholds.max_detections]
+    """Decodes, chooses, suppresses and maps back; best score first. Raises OutputError when the outputs do not fit."""
+    found = head.decode(outputs, choice.lowest_score, context)
+    kept = _kept(found, head, choice)
+    others = (found.other_scores[kept], found.other_class_ids[kept]) if found.other_scores.size else ()
     return Detections(
-        way_back.map_boxes(boxes[kept]),
-        np.ascontiguousarray(scores[kept]),
-        class_ids[kept].astype(np.int64, copy=False),
+        way_back.map_boxes(found.boxes_xyxy[kept]),
+        np.ascontiguousarray(found.scores[kept]),
+        found.class_ids[kept].astype(np.int64, copy=False),
+        *others,
     )
+
+
+def _kept(found: Candidates, head: Head, choice: ClassChoice) -> Int64Array:
+    """Indices of the candidates that become detections, best first."""
+    mask = choice.kept(found.scores, found.class_ids)
+    indices: Int64Array = np.arange(found.scores.size) if mask is None else np.flatnonzero(mask)
+    scores = found.scores[indices]
+    if indices.size > MAX_CANDIDATES:
+        # In the order in which they came, so that equal scores keep it.
+        best = np.sort(np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES])
+        indices, scores = indices[best], scores[best]
+    thresholds = choice.thresholds
+    if not head.needs_nms:
+        return indices[np.argsort(-scores, kind="stable")[: thresholds.max_detections]]
+    kept = non_maximum_suppression(
+        found.boxes_xyxy[indices],
+        scores,
+        found.class_ids[indices],
+        thresholds.iou,
+        thresholds.max_detections,
+        class_agnostic=thresholds.class_agnostic,
+    )
+    return indices[kept]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,19 @@ class Source:
 
 
 @contextmanager
-def open_source(text: str, *, width: int = 640, height: int = 480, loop: bool = False) -> Iterator[Source]:
+def open_source(
+    text: str,
+    *,
+    width: int = 640,
+    height: int = 480,
+    loop: bool = False,
+    on_unreadable: Callable[[ImageError], None] | None = None,
+) -> Iterator[Source]:
     """Opens a picture, a folder of pictures, a video, a webcam by number, or `scene`, the built-in moving scene.
 
     Yields a Source whose pictures are pairs of a name and a uint8 BGR array (height, width, 3). width and height
     are wishes to a webcam, and the size of the scene; files keep their own. loop: begin again at the end of files.
+    on_unreadable: is told of a file that is no picture, and the next one follows; without it ImageError is raised.
     Raises ImageError when there is nothing to read.
     """
     path = Path(text)
@@ -45,7 +53,7 @@ def open_source(text: str, *, width: int = 640, height: int = 480, loop: bool = 
             yield Source(f"webcam {text}", None, _live(capture, f"webcam {text}"))
     elif path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         files = _image_files(path)
-        yield Source(text, None if loop else len(files), _files(files, loop))
+        yield Source(text, None if loop else len(files), _files(files, loop, on_unreadable))
     elif path.is_file():
         with _capture(text, text) as capture:
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -79,10 +87,19 @@ def _image_files(path: Path) -> list[Path]:
     return files
 
 
-def _files(files: list[Path], loop: bool) -> Iterator[tuple[str, Uint8Array]]:
+def _files(
+    files: list[Path], loop: bool, on_unreadable: Callable[[ImageError], None] | None
+) -> Iterator[tuple[str, Uint8Array]]:
     while True:
         for file in files:
-            yield file.name, read_picture(file)
+            try:
+                picture = read_picture(file)
+            except ImageError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(error)
+            else:
+                yield file.name, picture
         if not loop:
             return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -50,11 +50,20 @@ class Detections:
     (0, 0, width, height).
     scores: float32 (N,), 0..1.
     class_ids: int64 (N,), index into the model's labels.
+    other_scores, other_class_ids: float32 and int64 (N, M), what else each box may be, best first and below the box's
+    own score; M is 0 for detectors, which give one class a box, and up to 4 for classifiers.
     """
 
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
+    other_scores: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    other_class_ids: Int64Array = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+    def __post_init__(self) -> None:
+        if self.other_scores.size == 0:
+            for name, kind in (("other_scores", np.float32), ("other_class_ids", np.int64)):
+                object.__setattr__(self, name, np.zeros((len(self), 0), kind))
 
     def __len__(self) -> int:
         return int(self.scores.shape[0])
@@ -127,15 +136,22 @@ class Thresholds:
     """What counts as a detection.
 
     score: keep candidates above it, 0..1. iou: overlap above which the weaker of two boxes of one class goes,
-    0..1. max_detections: boxes kept per image, best first.
+    0..1. max_detections: boxes kept per image, best first. class_agnostic: the weaker box goes whatever its class is;
+    counts only where boxes are suppressed here and not by the network. per_class: pairs of a class's name and the
+    score that holds for it in place of `score`. classes: names of those that are kept, empty for all. A class without
+    a name goes by its number.
     """
 
     score: float = 0.25
     iou: float = 0.45
     max_detections: int = 300
+    class_agnostic: bool = False
+    per_class: tuple[tuple[str, float], ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value in (("score", self.score), ("iou", self.iou)):
+        of_classes = ((f"score of class {name!r}", value) for name, value in self.per_class)
+        for name, value in (("score", self.score), ("iou", self.iou), *of_classes):
             if not 0.0 <= value <= 1.0:
                 raise PerceptionError(f"the {name} threshold is {value}; give a number from 0 to 1")
         if self.max_detections < 1:

@@ -17,6 +17,7 @@ if not hasattr(launch, "LaunchDescription"):
     pytest.skip("ROS's launch is not installed", allow_module_level=True)
 pytest.importorskip("launch_ros", reason="launch_ros is not installed")
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix  # noqa: E402
 from launch.actions import ExecuteLocal  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch.utilities import perform_substitutions  # noqa: E402
@@ -25,6 +26,8 @@ from trt_perception.dds_environment import dds_variables  # noqa: E402
 
 CHECKOUT = Path(__file__).parents[2]
 SHIPPED = str(CHECKOUT / "config" / "detector.yaml")
+# Launch argument → package and executable.
+VIEWERS = {"rviz": "rviz2", "foxglove": "foxglove_bridge"}
 CHOICES = {
     "model": ["", "digits", "7"],
     "backend": ["", "torchscript:cpu"],
@@ -43,6 +46,7 @@ class Started:
         self.name = str(node.node_name)
         words = node.process_description.final_cmd
         self.executable = Path(words[0]).name
+        self.words = words
         self.environment: dict[str, str] = node.process_description.final_env
         pairs = list(itertools.pairwise(words))
         self.remappings = dict(after.split(":=", 1) for word, after in pairs if word == "-r")
@@ -107,6 +111,8 @@ def test_the_arguments_and_their_defaults() -> None:
         "image_transport": "",
         "autostart": "",
         "use_sim_time": "",
+        "rviz": "false",
+        "foxglove": "false",
     }
     assert declared("demo.launch.py") == {**arguments, "source": "scene", "rate_hz": "30.0"}
     # What an empty control_rate_hz leaves in force.
@@ -168,7 +174,7 @@ def test_another_parameter_file_takes_the_place_of_the_shipped_one(start: Any, t
         assert start("detector.launch.py", params_file=str(own))[name].parameter_files[0] == str(own)
 
 
-@pytest.mark.parametrize("argument", ["image_transport", "autostart", "use_sim_time"])
+@pytest.mark.parametrize("argument", ["image_transport", "autostart", "use_sim_time", "rviz", "foxglove"])
 def test_a_value_that_an_argument_does_not_have_is_refused(start: Any, argument: str) -> None:
     with pytest.raises(RuntimeError, match=argument):
         start("detector.launch.py", **{argument: "perhaps"})
@@ -191,6 +197,54 @@ def test_a_profile_of_the_users_own_is_kept(start: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/elsewhere/mine.xml")
     node = start("detector.launch.py")["detector_node"]
     assert node.environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/elsewhere/mine.xml"
+
+
+@pytest.fixture
+def viewers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A prefix with executables of the viewers' names; nothing runs them."""
+    for package in VIEWERS.values():
+        index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+        program = tmp_path / "lib" / package / package
+        for folder in (index, program.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        (index / package).touch()
+        program.touch(mode=0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}{os.pathsep}{os.environ.get('AMENT_PREFIX_PATH', '')}")
+
+
+@pytest.mark.parametrize("file", ["detector.launch.py", "demo.launch.py"])
+@pytest.mark.parametrize("argument", VIEWERS)
+@pytest.mark.usefixtures("viewers")
+def test_a_viewer_is_started_when_it_is_asked_for(start: Any, file: str, argument: str) -> None:
+    without = start(file)
+    assert not set(VIEWERS.values()) & set(without)
+    nodes = start(file, **{argument: "true"})
+    assert set(nodes) - set(without) == {VIEWERS[argument]}
+    wanted = dds_variables(CHECKOUT / "config")
+    assert wanted.items() <= nodes[VIEWERS[argument]].environment.items()
+
+
+@pytest.mark.usefixtures("viewers")
+def test_rviz_shows_the_topics_of_the_namespace(start: Any) -> None:
+    rviz = start("detector.launch.py", rviz="true", namespace="robot1", image_topic="eye/image")["rviz2"]
+    config = CHECKOUT / "config" / "detector.rviz"
+    assert rviz.words[1:3] == ["-d", str(config)]
+    assert rviz.remappings["__ns"] == "/robot1"
+    # Every topic of the configuration is one that the remappings know.
+    displays = yaml.safe_load(config.read_text(encoding="utf-8"))["Visualization Manager"]["Displays"]
+    renamed = {display["Topic"]["Value"]: rviz.remappings[display["Topic"]["Value"]] for display in displays}
+    assert renamed == {"/annotated_image": "annotated_image", "/camera/image_raw": "eye/image"}
+
+
+@pytest.mark.parametrize("argument", VIEWERS)
+def test_a_viewer_that_is_not_installed_is_named(start: Any, argument: str) -> None:
+    try:
+        get_package_prefix(VIEWERS[argument])
+    except PackageNotFoundError:
+        with pytest.raises(PackageNotFoundError, match=VIEWERS[argument]):
+            start("detector.launch.py", **{argument: "true"})
+    else:
+        pytest.skip(f"{VIEWERS[argument]} is installed")
 
 
 def test_the_namespace_goes_below_the_one_that_an_including_file_pushed(start: Any) -> None:

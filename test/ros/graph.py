@@ -146,12 +146,14 @@ class Graph:
     def camera(self, topic: str = "image", profile: QoSProfile = qos.IMAGE_PUBLISHER) -> TestCamera:
         return TestCamera(self.node, topic, profile)
 
-    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    def wait_until(
+        self, holds: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S, pause_s: float = 0.02
+    ) -> None:
         """Waits for something of the graph; fails, with its name, after the time limit."""
         end_s = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end_s, f"not within {timeout_s} s: {what}"
-            time.sleep(0.02)
+            time.sleep(pause_s)
 
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
         client = self.node.create_client(kind, name)

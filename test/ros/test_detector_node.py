@@ -434,23 +434,6 @@ def test_compressed_images(graph: Graph) -> None:
     assert "JPEG" in running.status("input image", lambda s: int(entry(s, "malformed_count")) == 1).message
 
 
-def test_diagnostics_tell_what_is_wrong_with_the_input(graph: Graph) -> None:
-    node = graph.start("detector_node", "-r", "image:=/cam", "-p", "diagnostics_period_s:=0.2", *FAKE)
-    running = Running(graph, node)
-    status = running.status("input image", lambda s: s.level == b"\x02")
-    assert "nobody publishes /cam" in status.message
-    graph.camera("/cam").wait_for_subscriber()
-    status = running.status("input image", lambda s: "1 publisher(s) but no image arrives" in s.message)
-    assert status.level == b"\x02"
-
-
-def test_a_topic_of_another_type_is_named(graph: Graph) -> None:
-    graph.node.create_publisher(Statistics, "/wrong", 1)
-    node = graph.start("detector_node", "-r", "image:=/wrong", "-p", "diagnostics_period_s:=0.2", *FAKE)
-    status = Running(graph, node).status("input image", lambda s: s.level == b"\x02" and "published as" in s.message)
-    assert "pal_statistics_msgs/msg/Statistics, not as sensor_msgs/msg/Image" in status.message
-
-
 def test_several_cameras_have_topics_of_their_own(graph: Graph) -> None:
     node = graph.start("detector_node", "-p", "camera_names:=['front','rear']", *FAKE)
     del node
@@ -491,23 +474,3 @@ def test_wrong_parameters_at_start_end_the_process_with_a_reason(
     assert node.process.wait(20) == 1
     assert words in node.log()
     assert "Traceback" not in node.log()
-
-
-def _digit_scene() -> Any:
-    from trt_perception.scenes import heldout_scenes
-
-    return next(iter(heldout_scenes(1, 640, 480, seed=3))).image_bgr
-
-
-def _boxes(message: Any) -> list[float]:
-    rows = sorted(
-        (
-            d.results[0].hypothesis.class_id,
-            d.bbox.center.position.x,
-            d.bbox.center.position.y,
-            d.bbox.size_x,
-            d.bbox.size_y,
-        )
-        for d in message.detections
-    )
-    return [value for row in rows for value in row[1:]]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trt_perception.annotate import annotate, to_bgr
+from trt_perception.annotate import annotate, place_label, to_bgr
 from trt_perception.model_file import InputSpec, ModelFile
 from trt_perception.types import CHANNELS, Detections, Image
 
+SIZES = [(320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160)]
 MODEL = ModelFile("m", "detect", {}, InputSpec(8, 8), "yolov8", ("cat", "dog"))
 
 
@@ -71,3 +75,78 @@ def test_any_size_and_boxes_beyond_it(width: int, height: int) -> None:
     canvas = annotate(image, found((0, 0, width, height), (-5, -5, 1e6, 1e6), classes=(0, 99)), MODEL)
     assert canvas.shape == (height, width, 3)
     assert canvas.any()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_box_over_the_whole_picture_shows_on_all_four_sides(size: tuple[int, int]) -> None:
+    width, height = size
+    canvas = annotate(Image(np.zeros((height, width, 3), np.uint8), "bgr"), found((0, 0, width, height)), MODEL)
+    for x, y in ((0, height // 2), (width - 1, height // 2), (width // 2, height - 1), (width - 2, 0)):
+        assert canvas[y, x].any(), (x, y)
+
+
+@given(
+    size=st.sampled_from([*SIZES, (160, 120), (60, 40), (64, 2000)]),
+    across=st.floats(-0.2, 1.2),
+    down=st.floats(-0.2, 1.2),
+    text=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60),
+)
+@settings(max_examples=300)
+def test_labels_lie_inside_the_picture_and_hold_their_text(
+    size: tuple[int, int], across: float, down: float, text: str
+) -> None:
+    width, height = size
+    label = place_label(text, round(across * width), round(down * height), width, height)
+    if label is None:
+        assert width < 320 or len(text) > 30
+        return
+    assert 0 <= label.left < label.right <= width
+    assert 0 <= label.top < label.bottom <= height
+    (text_width, ascent), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, label.scale, label.stroke)
+    x, baseline = label.origin
+    assert label.left < x and x + text_width < label.right
+    assert label.top < baseline - ascent and baseline + descent < label.bottom
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_labels_can_be_read(size: tuple[int, int]) -> None:
+    width, height = size
+    label = place_label("traffic light 0.93", width // 3, height // 2, width, height)
+    assert label is not None
+    (_, ascent), _ = cv2.getTextSize("0", cv2.FONT_HERSHEY_SIMPLEX, label.scale, label.stroke)
+    # At least nine pixels as sent, and as much when a viewer shows the picture 960 pixels wide.
+    assert ascent * min(1, 960 / width) >= 9
+    # And no larger than leaves the picture to be seen.
+    assert label.bottom - label.top <= height / 12
+    assert label.right - label.left <= width / 2
+
+
+def test_a_name_too_long_for_the_picture_is_written_smaller() -> None:
+    name = "automated guided vehicle with a raised fork 0.93"
+    label = place_label(name, 100, 100, 320, 240)
+    assert label is not None
+    assert 0.3 <= label.scale < 0.4
+
+
+def test_in_a_picture_too_small_for_letters_boxes_alone_are_drawn() -> None:
+    assert place_label("dog 0.50", 4, 4, 20, 16) is None
+    canvas = annotate(Image(np.zeros((16, 20, 3), np.uint8), "bgr"), found((4, 4, 12, 12)), MODEL)
+    assert canvas[4, 4:12].any()
+    assert not canvas[5:11, 5:11].any()
+
+
+def test_the_better_detections_label_lies_on_top() -> None:
+    blank = Image(np.zeros((480, 640, 3), np.uint8), "bgr")
+    best = (200.0, 150.0, 400.0, 350.0)
+    alone = annotate(blank, found(best), MODEL)
+    label = place_label("cat 0.50", 200, 150, 640, 480)
+    assert label is not None
+    both = annotate(blank, found(best, (205, 145, 420, 340), classes=(0, 1)), MODEL)
+    region = (slice(label.top, label.bottom), slice(label.left, label.right))
+    np.testing.assert_array_equal(both[region], alone[region])
+
+
+def test_letters_that_the_font_lacks_do_no_harm() -> None:
+    model = ModelFile("m", "detect", {}, InputSpec(8, 8), "yolov8", ("고양이",))
+    canvas = annotate(Image(np.zeros((480, 640, 3), np.uint8), "bgr"), found((200, 150, 400, 350)), model)
+    assert canvas[130:148, 210:230].any()

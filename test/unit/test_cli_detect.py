@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -35,7 +37,8 @@ def test_json_says_everything_about_every_picture(folder: Path) -> None:
     done = trt_perception(["detect", folder, "--json"])
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"model", "backend", "images"}
+    assert set(document) == {"model", "head", "backend", "images", "unreadable"}
+    assert document["head"] == {"name": "yolov8", "reason": "the model file names it"}
     assert document["model"] == "digits"
     backend = document["backend"]
     assert (backend["backend"], backend["requested"], backend["device"]) == ("onnxruntime", "onnxruntime", "cpu")
@@ -147,6 +150,33 @@ WRONG_ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "negative limit": (["detect", "scene", "--limit", "-1"], "'-1' is no whole number"),
     "limit that is none": (["detect", "scene", "--limit", "many"], "'many' is no whole number"),
 }
+
+
+def test_a_broken_picture_loses_none_of_the_others(folder: Path, tmp_path: Path) -> None:
+    pictures = sorted(folder.iterdir())[:2]
+    for name, content in zip("ac", (p.read_bytes() for p in pictures), strict=True):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    done = trt_perception(["detect", tmp_path, "--json"])
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert [image["name"] for image in document["images"]] == ["a.png", "c.png"]
+    assert len(document["unreadable"]) == 1
+    assert "b.png is no picture that OpenCV can read" in done.stderr
+
+
+def test_ctrl_c_tells_what_was_found_until_then() -> None:
+    command = [sys.executable, "-m", "trt_perception.cli.main", "detect", "scene", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        while b"head" not in (line := process.stderr.readline()):
+            assert line, "ended before it began"
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(output)["images"]
 
 
 @pytest.mark.parametrize("case", WRONG_ARGUMENTS)

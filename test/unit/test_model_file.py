@@ -39,7 +39,9 @@ input:
   short_side: 256
 head: yolov8
 labels: [stop, "no", 7]
-thresholds: {score: 0, iou: 1, max_detections: 5}
+thresholds: {score: 0, iou: 1, max_detections: 5, per_class: {stop: 0.5, 7: 1}}
+nms: {class_agnostic: true}
+classes: [stop, 7]
 """
 
 
@@ -75,7 +77,34 @@ def test_everything_that_is_said_is_taken(tmp_path: Path) -> None:
     assert model.artifact("engine").path == Path("/abs/net.engine")
     assert model.input == InputSpec(224, 192, "bgr", "crop", 0, 1.0, (1.0, 2.5, 3.0), (0.5, 1.0, 2.0), 256)
     assert model.labels == ("stop", "no", "7")
-    assert model.thresholds == Thresholds(0.0, 1.0, 5)
+    assert model.thresholds == Thresholds(0.0, 1.0, 5, True, (("stop", 0.5), ("7", 1.0)), ("stop", "7"))
+
+
+@pytest.mark.parametrize("text", ["stop\nno entry\n7", "\ufeffstop \r\nno entry\r\n7\r\n\r\n"])
+def test_labels_may_stand_in_a_text_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "names.txt").write_text(text, encoding="utf-8", newline="")
+    model = load_model_file(write(tmp_path, MINIMAL + "labels: sub/names.txt\n"))
+    assert model.labels == ("stop", "no entry", "7")
+
+
+def test_a_hole_in_the_text_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("stop\n\n7\n", encoding="utf-8")
+    message = refused(write(tmp_path, MINIMAL + "labels: names.txt\n"))
+    assert "line 4: labels is the path of a text file" in message
+    assert "names.txt, line 2 is empty; expected one name a line" in message
+
+
+def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(b"stop\n\xff\xfe")
+    assert "cannot be read as UTF-8 text" in refused(write(tmp_path, MINIMAL + "labels: names.txt\n"))
+    (tmp_path / "names.txt").write_bytes(b"a\n" * (1 << 20))
+    assert "larger than 1048576 bytes" in refused(write(tmp_path, MINIMAL + "labels: names.txt\n"))
+
+
+def test_the_head_is_recognised_where_none_is_named(tmp_path: Path) -> None:
+    text = MINIMAL.replace("head: yolov8\n", "")
+    assert load_model_file(write(tmp_path, text)).head == "auto"
 
 
 def test_labels_beyond_the_names_are_numbers(tmp_path: Path) -> None:
@@ -85,12 +114,12 @@ def test_labels_beyond_the_names_are_numbers(tmp_path: Path) -> None:
 
 # What is put in place of a line of the full file, the line and the key that the error must name, and its words.
 MISTAKES = {
-    "unknown key": ("head: yolov8", "haed: yolov8", 1, "head", "is missing"),
+    "unknown key": ("head: yolov8", "haed: yolov8", 17, "haed", "is not known here"),
     "unknown key beside all others": ("task: detect", "task: detect\nanchors: 3", 3, "anchors", "is not known here"),
     "unknown key of the input": ("  pad_value: 0", "  padding: 0", 12, "input.padding", "pad_value"),
     "unknown artifact": ("  torchscript: net", "  tensorrt: net", 5, "artifacts.tensorrt", "engine, onnx, torchscript"),
     "unknown key of an artifact": ("sha256: SHA", "md5: 1", 4, "artifacts.onnx.md5", "path, sha256"),
-    "unknown threshold": ("{score: 0,", "{scor: 0,", 19, "thresholds.scor", "iou, max_detections, score"),
+    "unknown threshold": ("{score: 0,", "{scor: 0,", 19, "thresholds.scor", "iou, max_detections, per_class, score"),
     "twice": ("task: detect", "task: detect\nname: again", 3, "name", "stands twice"),
     "twice below": ("  height: 192", "  height: 192\n  width: 1", 10, "input.width", "stands twice"),
     "text for a number": ("  width: 224", "  width: wide", 8, "input.width", "'wide'; expected a whole number"),
@@ -100,7 +129,7 @@ MISTAKES = {
     "number for a text": ("name: signs", "name: 5", 1, "name", "5; expected a text"),
     "nothing for a text": ("name: signs", "name:", 1, "name", "None; expected a text"),
     "list for a mapping": (
-        "thresholds: {score: 0, iou: 1, max_detections: 5}",
+        "thresholds: {score: 0, iou: 1, max_detections: 5, per_class: {stop: 0.5, 7: 1}}",
         "thresholds: [1]",
         19,
         "thresholds",
@@ -131,6 +160,19 @@ MISTAKES = {
     "task": ("task: detect", "task: segment", 2, "task", "expected one of detect"),
     "score": ("{score: 0,", "{score: 1.5,", 19, "thresholds.score", "0 to 1"),
     "score that is no number": ("{score: 0,", "{score: .nan,", 19, "thresholds.score", "0 to 1"),
+    "score of a class": ("{stop: 0.5", "{stop: 5", 19, "thresholds.per_class.stop", "0 to 1"),
+    "scores of no class": ("{stop: 0.5, 7: 1}", "[0.5]", 19, "thresholds.per_class", "expected a mapping"),
+    "unknown key of nms": ("class_agnostic: true", "agnostic: true", 20, "nms.agnostic", "class_agnostic"),
+    "number for a truth": ("agnostic: true", "agnostic: 1", 20, "nms.class_agnostic", "true or false"),
+    "text for classes": ("classes: [stop, 7]", "classes: stop", 21, "classes", "expected a list"),
+    "truth for a class": ("classes: [stop, 7]", "classes: [yes]", 21, "classes", "True as number 0"),
+    "labels that do not exist": (
+        'labels: [stop, "no", 7]',
+        "labels: names.txt",
+        18,
+        "labels",
+        "cannot be read as UTF-8",
+    ),
     "no detections": ("max_detections: 5", "max_detections: 0", 19, "thresholds.max_detections", "at least 1"),
 }
 
@@ -146,7 +188,7 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, mistake: str)
     assert len(message) < len(str(path)) + 300
 
 
-@pytest.mark.parametrize("key", ["artifacts", "input", "head"])
+@pytest.mark.parametrize("key", ["artifacts", "input"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     text = "\n".join(line for line in MINIMAL.splitlines() if not line.startswith(key))
     assert re.search(rf"line 1: {key} is missing", refused(write(tmp_path, text)))

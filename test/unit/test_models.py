@@ -6,13 +6,14 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trt_perception.artifact_metadata import engine_header_size, read_metadata
+from trt_perception.artifact_metadata import engine_header_size, onnx_input_shape, read_metadata
 from trt_perception.errors import ModelFileError
 from trt_perception.model_file import InputSpec
 from trt_perception.models import load_model
@@ -62,7 +63,7 @@ def test_an_artifact_with_metadata_needs_no_model_file(tmp_path: Path, name: str
     model = load_model(str(path))
     assert model.labels == ("person", "Füße 😀")
     assert model.input == InputSpec(width=320, height=192)
-    assert (model.head, model.task, model.name) == ("yolov8", "detect", path.stem)
+    assert (model.head, model.task, model.name) == ("auto", "detect", path.stem)
     assert model.artifact(kind).path == path
     assert list(model.artifacts) == [kind]
 
@@ -73,12 +74,14 @@ def test_an_artifact_without_metadata_asks_for_a_model_file(tmp_path: Path, name
     WRITERS[name][0](path, {"names": {0: "a"}})
     message = refused(path)
     assert str(path) in message
-    assert "no imgsz, task in its metadata" in message
-    assert "write a model file" in message
+    assert "no imgsz in its metadata" in message
+    assert "trt-perception inspect --write-model-file" in message
+    WRITERS[name][0](path, {"imgsz": [64, 64], "task": "detect"})
+    assert "no names in its metadata" in refused(path)
 
 
 METADATA_MISTAKES: dict[str, tuple[str, object, str]] = {
-    "task": ("task", "segment", "made for the task 'segment'; only detect"),
+    "task": ("task", "segment", "made for the task 'segment'; only detect, classify"),
     "names with a hole": ("names", {0: "a", 2: "b"}, "numbered from 0"),
     "no names": ("names", {}, "numbered from 0"),
     "names of nothing": ("names", "os.system('x')", "no literal value"),
@@ -100,6 +103,94 @@ def test_a_mistake_in_the_metadata_is_named(tmp_path: Path, mistake: str) -> Non
     message = refused(path)
     assert str(path) in message
     assert words in message
+
+
+def write_graph(path: Path, shape: Any, metadata: dict[str, object], *, elements: int = 10) -> None:
+    """An ONNX file whose graph has weights in front of its input, as exporters write them."""
+    weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [elements], [0.5] * elements)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("Identity", ["images"], ["output0"], name="n")],
+            "graph",
+            [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, shape)],
+            [onnx.helper.make_tensor_value_info("output0", onnx.TensorProto.FLOAT, shape)],
+            [weights],
+        )
+    )
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=str(value))
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("shape", "stated"),
+    [
+        ([1, 3, 192, 320], (1, 3, 192, 320)),
+        (["batch", 3, 192, 320], (None, 3, 192, 320)),
+        (["b", "c", "h", "w"], (None, None, None, None)),
+        ([3, 192, 320], (3, 192, 320)),
+        ([], ()),
+        (None, None),
+    ],
+)
+def test_the_graph_tells_its_inputs_shape(tmp_path: Path, shape: Any, stated: Any) -> None:
+    path = tmp_path / "net.onnx"
+    write_graph(path, shape, {"a": "b"}, elements=100_000)
+    assert onnx_input_shape(path) == stated
+    assert read_metadata(path) == {"a": "b"}
+
+
+def test_the_demo_models_graph_too() -> None:
+    assert onnx_input_shape(load_model("digits").artifact("onnx").path) == (None, 3, 320, 320)
+
+
+def test_names_and_the_graphs_shape_are_enough(tmp_path: Path) -> None:
+    # YOLOv5's exporter writes names and stride alone.
+    path = tmp_path / "net.onnx"
+    write_graph(path, ["batch", 3, 192, 320], {"names": {0: "a"}, "stride": 32})
+    model = load_model(path)
+    assert (model.input, model.task, model.labels) == (InputSpec(320, 192), "detect", ("a",))
+    for shape in (["batch", 3, "h", "w"], [3, 192, 320], [1, 3, 1 << 40, 320]):
+        write_graph(path, shape, {"names": {0: "a"}})
+        assert "no imgsz in its metadata" in refused(path)
+
+
+def test_yolov5_archives_tell_the_shape(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    write_torchscript(path, {"shape": [1, 3, 192, 320], "stride": 32, "names": {0: "a"}})
+    assert load_model(path).input == InputSpec(320, 192)
+    write_torchscript(path, {"shape": [3, 192, 320], "names": {0: "a"}})
+    assert "its metadata shape is '[3, 192, 320]'" in refused(path)
+
+
+def test_a_classifier_is_fed_as_classifiers_are(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(path, {**ULTRALYTICS, "task": "classify", "imgsz": [224, 224]})
+    model = load_model(path)
+    assert (model.task, model.input) == ("classify", InputSpec(224, 224, resize="crop", short_side=224))
+
+
+def test_ultralytics_rtdetr_is_fed_stretched(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(path, {**ULTRALYTICS, "description": "Ultralytics rtdetr-l model trained on coco.yaml"})
+    assert load_model(path).input == InputSpec(320, 192, resize="stretch")
+
+
+def test_a_grey_network_is_fed_grey(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(path, {**ULTRALYTICS, "channels": 1})
+    assert load_model(path).input == InputSpec(320, 192, color_order="gray")
+
+
+def test_a_model_file_without_labels_takes_those_of_the_metadata(tmp_path: Path) -> None:
+    write_torchscript(tmp_path / "net.pt", {"names": ["a", "b"]})
+    write_onnx(tmp_path / "net.onnx", {})
+    artifacts = "artifacts: {onnx: net.onnx, torchscript: net.pt, engine: absent.engine}\n"
+    path = tmp_path / "net.yaml"
+    path.write_text(artifacts + "input: {width: 8, height: 8}\n", encoding="utf-8")
+    assert load_model(path).labels == ("a", "b")
+    path.write_text(artifacts + "input: {width: 8, height: 8}\nlabels: [c]\n", encoding="utf-8")
+    assert load_model(path).labels == ("c",)
 
 
 def test_one_size_is_both_sides_and_names_may_be_a_list(tmp_path: Path) -> None:

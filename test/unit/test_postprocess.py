@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import PerceptionError
-from trt_perception.heads import head_for
+from trt_perception.heads import HeadContext, head_for
 from trt_perception.postprocess import MAX_CANDIDATES, postprocess
 from trt_perception.preprocess import NetworkToImage
 from trt_perception.types import Detections, Float32Array, Thresholds
@@ -25,7 +26,9 @@ def output_of(*candidates: tuple[float, float, float, float, int, float], classe
 
 
 def run(output: Float32Array, thresholds: Thresholds | None = None, classes: int = 2) -> Detections:
-    return postprocess([output], head_for("yolov8"), classes, thresholds or Thresholds(), WAY_BACK)
+    labels = [f"class {i}" for i in range(classes)]
+    choice = ClassChoice(thresholds or Thresholds(), labels)
+    return postprocess([output], head_for("yolov8"), HeadContext(100, 100, classes), choice, WAY_BACK)
 
 
 def test_a_box_comes_back_in_the_pixels_of_the_picture() -> None:
@@ -75,12 +78,14 @@ class Suppressed:
     """A head whose boxes need no suppression."""
 
     needs_nms = False
+    layout = "as YOLOv8"
+    fits = staticmethod(head_for("yolov8").fits)
     decode = staticmethod(head_for("yolov8").decode)
 
 
 def test_a_head_that_suppresses_itself_is_left_alone() -> None:
     same = output_of((50, 50, 10, 10, 0, 0.4), (50, 50, 10, 10, 0, 0.8))
-    found = postprocess([same], Suppressed(), 2, Thresholds(), WAY_BACK)
+    found = postprocess([same], Suppressed(), HeadContext(100, 100, 2), ClassChoice(Thresholds(), "ab"), WAY_BACK)
     np.testing.assert_allclose(found.scores, [0.8, 0.4])
 
 
@@ -91,8 +96,66 @@ def test_a_head_that_suppresses_itself_is_left_alone() -> None:
         ({"iou": 1.1}, "iou threshold is 1.1"),
         ({"score": float("nan")}, "score threshold is nan"),
         ({"max_detections": 0}, "max_detections is 0; give at least 1"),
+        ({"per_class": (("a", 0.5), ("b", 2.0))}, "score of class 'b' threshold is 2.0; give a number from 0 to 1"),
     ],
 )
 def test_thresholds_out_of_range_are_refused(values: dict[str, float], words: str) -> None:
     with pytest.raises(PerceptionError, match=words):
         Thresholds(**values)  # type: ignore[arg-type]
+
+
+# --- classes --------------------------------------------------------------------------------------------------
+
+LABELS = ("cat", "dog", "cat")
+OVERLAPPING = output_of((50, 50, 20, 10, 0, 0.8), (50, 50, 20, 11, 1, 0.6), (20, 20, 6, 6, 2, 0.3), classes=3)
+
+
+def of_classes(thresholds: Thresholds, labels: tuple[str, ...] = LABELS) -> list[tuple[int, float]]:
+    choice = ClassChoice(thresholds, labels)
+    found = postprocess([OVERLAPPING], head_for("yolov8"), HeadContext(100, 100, 3), choice, WAY_BACK)
+    return [(int(i), round(float(s), 3)) for i, s in zip(found.class_ids, found.scores, strict=True)]
+
+
+def test_class_agnostic_suppresses_across_classes() -> None:
+    assert of_classes(Thresholds()) == [(0, 0.8), (1, 0.6), (2, 0.3)]
+    assert of_classes(Thresholds(class_agnostic=True)) == [(0, 0.8), (2, 0.3)]
+
+
+def test_a_name_that_stands_twice_means_both_classes() -> None:
+    assert of_classes(Thresholds(classes=("cat",))) == [(0, 0.8), (2, 0.3)]
+    assert of_classes(Thresholds(classes=("dog",))) == [(1, 0.6)]
+    assert of_classes(Thresholds(per_class=(("cat", 0.5),))) == [(0, 0.8), (1, 0.6)]
+
+
+def test_a_class_that_is_not_wanted_suppresses_nothing() -> None:
+    assert of_classes(Thresholds(classes=("dog",), class_agnostic=True)) == [(1, 0.6)]
+
+
+def test_a_class_may_have_a_lower_threshold_than_the_others() -> None:
+    assert of_classes(Thresholds(score=0.7)) == [(0, 0.8)]
+    assert of_classes(Thresholds(score=0.7, per_class=(("dog", 0.5),))) == [(0, 0.8), (1, 0.6)]
+    assert of_classes(Thresholds(score=0.7, per_class=(("dog", 0.6),))) == [(0, 0.8)]
+    assert of_classes(Thresholds(score=0.1, classes=("dog",), per_class=(("dog", 0.7),))) == []
+
+
+def test_a_class_without_a_name_goes_by_its_number() -> None:
+    assert of_classes(Thresholds(classes=("1",)), labels=()) == [(1, 0.6)]
+    assert of_classes(Thresholds(classes=("2", "cat")), labels=("cat", "dog")) == [(0, 0.8), (2, 0.3)]
+
+
+@pytest.mark.parametrize("name", ["bird", "0", "-1"])
+def test_a_class_that_does_not_exist_is_refused(name: str) -> None:
+    for thresholds in (Thresholds(classes=(name,)), Thresholds(per_class=((name, 0.5),))):
+        with pytest.raises(PerceptionError, match=f"no class '{name}'; its classes are cat, dog, cat"):
+            ClassChoice(thresholds, LABELS)
+
+
+def test_the_whole_picture_comes_back_as_the_whole_picture() -> None:
+    logits = np.log(np.array([[0.1, 0.2, 0.7]], np.float32))
+    for way_back in (WAY_BACK, NetworkToImage(2.0, 2.0, -30.0, 0.0, 640, 480)):
+        found = postprocess(
+            [logits], head_for("classification"), HeadContext(64, 64, 3), ClassChoice(Thresholds(), LABELS), way_back
+        )
+        np.testing.assert_array_equal(found.boxes_xyxy, [[0, 0, way_back.image_width, way_back.image_height]])
+        np.testing.assert_allclose(found.other_scores, [[0.2, 0.1]], atol=1e-6)
+        assert (found.class_ids.tolist(), found.other_class_ids.tolist()) == ([2], [[1, 0]])

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from tools.digits.export import ExportedNet
+from trt_perception.class_choice import ClassChoice
 from trt_perception.evaluation import MeanAveragePrecision, mean_average_precision
-from trt_perception.heads import head_for
+from trt_perception.heads import HeadContext, head_for
 from trt_perception.model_file import InputSpec
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
@@ -31,11 +32,13 @@ def heldout_map(
 ) -> MeanAveragePrecision:
     """Returns the mean average precision on `count` held-out scenes of width x height pixels."""
     preprocessor, head = Preprocessor(spec), head_for("yolov8")
+    context = HeadContext(spec.width, spec.height, class_count)
+    choice = ClassChoice(_THRESHOLDS, [str(index) for index in range(class_count)])
     found: list[Detections] = []
     scenes = list(heldout_scenes(count, width, height, HELDOUT_SEED))
     for scene in scenes:
         tensor, way_back = preprocessor(Image(scene.image_bgr, "bgr"))
-        found.append(postprocess([infer(tensor)], head, class_count, _THRESHOLDS, way_back))
+        found.append(postprocess([infer(tensor)], head, context, choice, way_back))
     return mean_average_precision(found, scenes)
 
 

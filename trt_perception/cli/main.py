@@ -17,6 +17,7 @@ COMMANDS = {
     "budget": "trt_perception.cli.budget",
     "detect": "trt_perception.cli.detect",
     "build-engine": "trt_perception.cli.build_engine",
+    "inspect": "trt_perception.cli.inspect",
     "demo": "trt_perception.cli.demo",
     "doctor": "trt_perception.cli.doctor",
     "profile": "trt_perception.cli.profile",

@@ -3,34 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from trt_perception.errors import OutputError
-from trt_perception.types import AnyArray, Float32Array, Int64Array
+from trt_perception.types import AnyArray, Float32Array, Int64Array, TensorSpec
+
+
+@dataclass(frozen=True)
+class HeadContext:
+    """What outputs alone do not say.
+
+    width, height: of the network's input, pixels, 0 where that is not known. class_count: 0 when the model does not
+    name its classes. output_names: in the order of the outputs, empty where the artifact does not tell them.
+    """
+
+    width: int
+    height: int
+    class_count: int = 0
+    output_names: tuple[str, ...] = ()
+
+    def cells(self, strides: Sequence[int]) -> int:
+        """Number of cells in the grids of those strides over the network's input."""
+        return sum(-(-self.width // s) * -(-self.height // s) for s in strides)
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Boxes before suppression: float32 (N, 4) left, top, right, bottom in network pixels, scores 0..1, class ids."""
+    """Boxes before suppression: float32 (N, 4) left, top, right, bottom in network pixels, scores 0..1, class ids.
+
+    A box of (-inf, -inf, inf, inf) is the whole picture, also what the network's input cuts off. other_scores and
+    other_class_ids as in Detections.
+    """
 
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
+    other_scores: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    other_class_ids: Int64Array = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
 class Head(Protocol):
-    """Decodes the outputs of one family of networks; holds nothing between frames."""
+    """Decodes the outputs of one family of networks; holds nothing between frames.
+
+    needs_nms: its boxes still have to be suppressed. layout: the outputs' shapes, for messages and documents.
+    """
 
     needs_nms: bool
+    layout: str
 
-    def decode(self, outputs: Sequence[AnyArray], score_threshold: float, class_count: int) -> Candidates:
+    def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:
+        """Why outputs of these shapes may be of this family, None when they are not; free axes may be anything."""
+        ...
+
+    def decode(self, outputs: Sequence[AnyArray], score_threshold: float, context: HeadContext) -> Candidates:
         """Candidates above the threshold of the first image of a batch.
 
-        class_count is 0 when the model does not name its classes. Raises OutputError when the outputs do not have
-        the shapes of this head or are not finite.
+        Raises OutputError when the outputs do not have the shapes of this head, hold values that it cannot have
+        made, or are not finite.
         """
         ...
 
@@ -40,6 +72,14 @@ def describe_shapes(outputs: Sequence[AnyArray]) -> str:
     return ", ".join(f"{o.dtype}{tuple(o.shape)}" for o in outputs) or "nothing"
 
 
+def unexpected(outputs: Sequence[AnyArray], head: str, expected: str) -> OutputError:
+    """The error for outputs that are not this head's."""
+    return OutputError(
+        f"the network gave {describe_shapes(outputs)}; the {head} head expects {expected}: "
+        "correct `labels` or `head` in the model file"
+    )
+
+
 def require_finite(values: AnyArray, what: str) -> None:
     """Raises OutputError when a value is NaN or infinite: such a network must not look as if it saw nothing."""
     if not np.isfinite(values).all():
@@ -47,3 +87,56 @@ def require_finite(values: AnyArray, what: str) -> None:
             f"the network's {what} hold NaN or infinite values; check the weights, and with fp16 or int8 whether "
             "fp32 gives finite ones"
         )
+
+
+def require_classes(values: AnyArray, class_count: int, head: str) -> Int64Array:
+    """Class numbers as int64; raises OutputError for what is no number of a class."""
+    class_ids = values.astype(np.int64)
+    known = class_count or np.iinfo(np.int32).max
+    if (class_ids != values).any() or (class_ids < 0).any() or (class_ids >= known).any():
+        stranger = next(v for v in values.tolist() if v != int(v) or not 0 <= v < known)
+        raise OutputError(
+            f"the network gave class {stranger:g} to a box, the model names {class_count or 'no'} classes; these are "
+            f"not outputs for the {head} head, or `labels` is not this model's: correct the model file"
+        )
+    return class_ids
+
+
+def require_normalised(boxes: AnyArray, head: str) -> None:
+    """Raises OutputError for boxes that are not fractions of the network's input."""
+    if boxes.size and float(np.abs(boxes).max()) > 2.0:
+        raise OutputError(
+            f"the network's boxes reach {float(np.abs(boxes).max()):.4g}; the {head} head expects fractions of the "
+            "input's width and height: correct `head` in the model file"
+        )
+
+
+def centered_to_corners(boxes: Float32Array) -> Float32Array:
+    """(N, 4) centre x, centre y, width, height to left, top, right, bottom."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+
+
+def best_classes(class_scores: AnyArray, score_threshold: float) -> tuple[Int64Array, Float32Array, Int64Array]:
+    """Rows (N, classes) whose best score is above the threshold: their numbers, those scores and their classes.
+
+    Raises OutputError for a score that is not finite: a NaN anywhere in a row makes its maximum NaN.
+    """
+    best = class_scores.max(axis=1)
+    require_finite(best, "scores")
+    chosen = np.flatnonzero(best > score_threshold)
+    return chosen, best[chosen].astype(np.float32, copy=False), class_scores[chosen].argmax(axis=1)
+
+
+def sigmoid(values: AnyArray) -> Float32Array:
+    """1 / (1 + exp(-x)), without overflow."""
+    result: Float32Array = (0.5 * (np.tanh(0.5 * values.astype(np.float32)) + 1)).astype(np.float32)
+    return result
+
+
+def softmax(values: AnyArray) -> Float32Array:
+    """Over the last axis, without overflow."""
+    shifted = values.astype(np.float32) - values.max(axis=-1, keepdims=True).astype(np.float32)
+    exponentials = np.exp(shifted)
+    result: Float32Array = (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result

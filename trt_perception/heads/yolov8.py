@@ -6,25 +6,40 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trt_perception.errors import OutputError
-from trt_perception.heads.base import Candidates, describe_shapes, require_finite
-from trt_perception.types import AnyArray
+from trt_perception.heads.base import Candidates, HeadContext, require_finite, unexpected
+from trt_perception.types import AnyArray, TensorSpec
+
+# With the usual strides, one more above (P6) or below (P2): one anchor a cell.
+STRIDE_SETS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 
 
 class Yolov8Head:
     """Rows 0 to 3 are the box's centre, width and height in network pixels, the others one score a class."""
 
     needs_nms = True
+    layout = "(batch, 4 + classes, anchors)"
 
-    def decode(self, outputs: Sequence[AnyArray], score_threshold: float, class_count: int) -> Candidates:
+    def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:
+        """By the number of rows where the classes are named, else by the number of anchors."""
+        if len(outputs) != 1 or len(outputs[0].shape) != 3:
+            return None
+        _, rows, anchors = outputs[0].shape
+        if rows is None or rows < 5:
+            return None
+        if context.class_count:
+            return f"{rows} rows for 4 + {context.class_count} classes" if rows == 4 + context.class_count else None
+        if anchors and anchors in {context.cells(strides) for strides in STRIDE_SETS}:
+            return f"{anchors} anchors, one for each cell at {context.width}x{context.height}, in columns"
+        return None
+
+    def decode(self, outputs: Sequence[AnyArray], score_threshold: float, context: HeadContext) -> Candidates:
         """See Head.decode; a box has the class of its highest score, as in Ultralytics' prediction."""
         output = outputs[0] if outputs else np.zeros(0)
+        class_count = context.class_count
         fits = output.ndim == 3 and output.shape[0] >= 1 and output.shape[1] >= 5
         if not fits or (class_count and output.shape[1] != 4 + class_count):
-            rows = 4 + class_count if class_count else "4 + classes"
-            raise OutputError(
-                f"the network gave {describe_shapes(outputs)}; the yolov8 head expects (batch, {rows}, anchors): "
-                "correct `labels` or `head` in the model file"
+            raise unexpected(
+                outputs, "yolov8", f"(batch, {4 + class_count if class_count else '4 + classes'}, anchors)"
             )
         prediction = output[0]
         best = prediction[4:].max(axis=0)

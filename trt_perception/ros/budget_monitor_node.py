@@ -43,16 +43,13 @@ class BudgetMonitorNode(Node):
             raise PerceptionError(str(error)) from error
         self._report = self._monitor.report(self._now_ns())
         self._named: dict[str, float] = {}
-        self._publisher = self.create_publisher(
-            Statistics, "control_budget", qos.RESULTS, qos_overriding_options=qos.overridable()
-        )
+        self._publisher = self.create_publisher(Statistics, "control_budget", **qos.overridable(qos.RESULTS))
         for topic in self._topics:
             self.create_subscription(
                 Statistics,
                 topic,
                 partial(self._on_latency, topic),
-                qos.MONITOR_SUBSCRIPTION,
-                qos_overriding_options=qos.overridable(),
+                **qos.overridable(qos.MONITOR_SUBSCRIPTION),
             )
         name = self._values()["control_topic"]
         self._control = ControlTopic(self, name, self._on_control_arrival) if name else None

@@ -54,9 +54,13 @@ class CameraChannel:
             prefix.rstrip("/") or "image", decode, self._is_fresh, self._deliver, self._report
         )
         self.link = InputLink()
+        # When the newest image came, or the wait for the first one began (time.monotonic_ns).
+        self.newest_ns = 0
         self.windows: dict[str, SampleWindow] = {}
         self.last_error: str | None = None
         self.max_image_age_ms = 0.0
+        # Of the newest image whose turn came while max_image_age_ms was set.
+        self.age_ms = 0.0
         self.class_id_format = "name"
         self._texts: tuple[ModelFile, str, ClassTexts] | None = None
         self._subscription: Any = None
@@ -70,10 +74,14 @@ class CameraChannel:
     def create_publishers(self) -> None:
         """detections, inference_latency and annotated_image: silent until the node is active."""
         create = self._node.create_lifecycle_publisher
-        options = {"qos_overriding_options": qos.overridable()}
-        self._detections = create(Detection2DArray, f"{self._prefix}detections", qos.RESULTS, **options)
-        self._latency = create(Statistics, f"{self._prefix}inference_latency", qos.RESULTS, **options)
-        self._annotated = create(ImageMessage, f"{self._prefix}annotated_image", qos.IMAGE_PUBLISHER, **options)
+        kinds = (
+            (Detection2DArray, "detections", qos.RESULTS),
+            (Statistics, "inference_latency", qos.RESULTS),
+            (ImageMessage, "annotated_image", qos.IMAGE_PUBLISHER),
+        )
+        self._detections, self._latency, self._annotated = (
+            create(kind, f"{self._prefix}{name}", **qos.overridable(profile)) for kind, name, profile in kinds
+        )
         self._configured = True
 
     def subscribers(self) -> dict[str, int]:
@@ -92,8 +100,10 @@ class CameraChannel:
         self.link = InputLink()
         self.windows = {}
         self.last_error = None
+        self.newest_ns = time.monotonic_ns()
 
         def on_image(message: CameraMessage, info: Mapping[str, int]) -> None:
+            self.newest_ns = time.monotonic_ns()
             self.link.arrived(info.get("publication_sequence_number"), self._node.count_publishers(self.topic))
             offer(self.pipeline_channel, message)
 
@@ -101,13 +111,12 @@ class CameraChannel:
             self.message_type,
             self.topic,
             on_image,
-            qos.IMAGE_SUBSCRIPTION,
             # A group of its own: images come in while a service call or a model switch takes its time.
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=self._on_lost, incompatible_qos=self._on_incompatible
             ),
-            qos_overriding_options=qos.overridable(),
+            **qos.overridable(qos.IMAGE_SUBSCRIPTION),
         )
 
     def unsubscribe(self) -> None:
@@ -120,16 +129,23 @@ class CameraChannel:
         self.link.lost_event(event.total_count_change)
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self.link.incompatible_policy = policy
-        self._node.get_logger().warning(f"a publisher on {self.topic} offers an incompatible {policy}")
+        self.link.incompatible_policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        self._node.get_logger().warning(self.incompatibility())
+
+    def incompatibility(self) -> str:
+        """Why a publisher is not heard, and what to do; for when link.incompatible_policy is set."""
+        policy = self.link.incompatible_policy
+        return (
+            f"a publisher of {self.topic} offers a {policy} that this subscription does not take; set the parameter "
+            f"qos_overrides.{self.topic}.subscription.{policy} back to best_effort, or make the publisher reliable"
+        )
 
     def _is_fresh(self, frame: Received[CameraMessage]) -> bool:
         if self.max_image_age_ms <= 0:
             return True
         stamp = stamp_ns(frame.message.header.stamp)
-        age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
-        return stamp == 0 or age_ms <= self.max_image_age_ms
+        self.age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
+        return stamp == 0 or self.age_ms <= self.max_image_age_ms
 
     def _deliver(self, frame: Processed[CameraMessage], counts: FrameCounts) -> None:
         header = frame.message.header

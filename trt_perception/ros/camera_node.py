@@ -67,9 +67,7 @@ class CameraNode(Node):
             raise ImageError(f"encoding is {self._encoding!r}; expected one of {', '.join(_CONVERSIONS)}")
         self._compressed = self._value("publish_compressed")
         kind, topic = (CompressedImage, "image_raw/compressed") if self._compressed else (ImageMessage, "image_raw")
-        self._publisher = self.create_publisher(
-            kind, topic, qos.IMAGE_PUBLISHER, qos_overriding_options=qos.overridable()
-        )
+        self._publisher = self.create_publisher(kind, topic, **qos.overridable(qos.IMAGE_PUBLISHER))
         self._sent = 0
         self._late = 0
         self._problem: str | None = None

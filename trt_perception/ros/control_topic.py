@@ -55,10 +55,11 @@ class ControlTopic:
             message,
             self.topic,
             self._on_message,
-            QoSProfile(depth=qos.MONITOR_SUBSCRIPTION.depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             raw=True,
             callback_group=self._group,
-            qos_overriding_options=qos.overridable(),
+            **qos.overridable(
+                QoSProfile(depth=qos.MONITOR_SUBSCRIPTION.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+            ),
         )
         self._timer.cancel()
         self.problem = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -22,10 +24,11 @@ from trt_perception.live import LivePipeline
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.ros import qos
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
-from trt_perception.ros.detector_diagnostics import InputDiagnostics, inference_status
+from trt_perception.ros.detector_diagnostics import inference_status
 from trt_perception.ros.detector_parameters import detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
+from trt_perception.ros.input_diagnostics import InputDiagnostics
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
 from trt_perception.ros.run_node import run_node
@@ -58,9 +61,7 @@ class DetectorNode(LifecycleNode):
         self._governor = InferenceGovernor(self._value("max_inference_share"))
         self._apply_camera_parameters({})
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
-        self._labels = self.create_publisher(
-            LabelInfo, "label_info", qos.LATCHED, qos_overriding_options=qos.overridable()
-        )
+        self._labels = self.create_publisher(LabelInfo, "label_info", **qos.overridable(qos.LATCHED))
         self.create_service(SetBool, "~/enable", self._on_enable, callback_group=MutuallyExclusiveCallbackGroup())
         self._diagnostics = DiagnosticsPublisher(self, self._value("diagnostics_period_s"), self._statuses)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -110,8 +111,10 @@ class DetectorNode(LifecycleNode):
             step()
         except PerceptionError as error:
             self._problem = str(error)
-        except Exception as error:  # see above: nobody else would ever hear of it
+        # Such as rclpy's RuntimeError for a qos_overrides parameter whose value is no policy.
+        except Exception as error:
             self._problem = f"unexpected {type(error).__name__}: {error}"
+            self.get_logger().error(traceback.format_exc())
         else:
             self._problem = None
             return TransitionCallbackReturn.SUCCESS
@@ -189,7 +192,7 @@ class DetectorNode(LifecycleNode):
         for name, field in _THRESHOLDS.items():
             follows = name in self._follow_model and name not in changed
             chosen[field] = getattr(of_model, field) if follows else changed.get(name, self._value(name))
-        return Thresholds(**chosen)
+        return replace(of_model, **chosen)
 
     def _show_model_thresholds(self, of_model: Thresholds) -> None:
         """Lets `ros2 param get` show the thresholds in force where they follow the model."""
@@ -205,6 +208,7 @@ class DetectorNode(LifecycleNode):
         info = detector.info
         message = f"model {detector.model.name} on {info.backend}, {info.device} ({info.device_name}), {info.precision}"
         self.get_logger().info(message)
+        self.get_logger().info(f"head {detector.recognised.name}: {detector.recognised.reason}")
         for note in info.notes:
             self.get_logger().warning(note)
         if info.fallback_reason is not None:

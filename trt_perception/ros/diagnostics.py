@@ -34,9 +34,7 @@ class DiagnosticsPublisher:
     def __init__(self, node: Node, period_s: float, collect: Callable[[], Sequence[Status]]) -> None:
         self._node = node
         self._collect = collect
-        self._publisher = node.create_publisher(
-            DiagnosticArray, "/diagnostics", qos.RESULTS, qos_overriding_options=qos.overridable()
-        )
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", **qos.overridable(qos.RESULTS))
         # A group of its own, so that it speaks while a service call takes its time.
         node.create_timer(period_s, self.publish, callback_group=MutuallyExclusiveCallbackGroup())
 

@@ -54,7 +54,10 @@ def image_to_message(pixels: Uint8Array, encoding: str, header: Header) -> Image
 
 
 def detections_to_message(detections: Detections, header: Header, class_texts: ClassTexts) -> Detection2DArray:
-    """Boxes as centre and size in pixels of the image as received; `id` stays empty, since nothing is tracked."""
+    """Boxes as centre and size in pixels of the image as received; `id` stays empty, since nothing is tracked.
+
+    A classifier's further classes are further results of the same detection.
+    """
     boxes = detections.boxes_xyxy.astype(np.float64)
     centers = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
     sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
@@ -63,18 +66,26 @@ def detections_to_message(detections: Detections, header: Header, class_texts: C
     message.detections = [
         Detection2D(
             header=header,
-            results=[
-                ObjectHypothesisWithPose(
-                    hypothesis=ObjectHypothesis(class_id=class_texts[class_id], score=score),
-                )
-            ],
+            results=[_hypothesis(class_texts[i], s) for i, s in ((class_id, score), *zip(*others, strict=True))],
             bbox=BoundingBox2D(
                 center=Pose2D(position=Point2D(x=center[0], y=center[1])), size_x=size[0], size_y=size[1]
             ),
         )
-        for center, size, score, class_id in zip(centers, sizes, scores, detections.class_ids.tolist(), strict=True)
+        for center, size, score, class_id, *others in zip(
+            centers,
+            sizes,
+            scores,
+            detections.class_ids.tolist(),
+            detections.other_class_ids.tolist(),
+            detections.other_scores.tolist(),
+            strict=True,
+        )
     ]
     return message
+
+
+def _hypothesis(class_text: str, score: float) -> ObjectHypothesisWithPose:
+    return ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=class_text, score=score))
 
 
 class ClassTexts(dict[int, str]):

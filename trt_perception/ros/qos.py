@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -23,6 +26,13 @@ MONITOR_SUBSCRIPTION = _profile(100)
 LATCHED = _profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def overridable() -> QoSOverridingOptions:
-    """Lets `qos_overrides.<topic>.<publisher|subscription>.<policy>` parameters change a profile."""
-    return QoSOverridingOptions.with_default_policies()
+def overridable(profile: QoSProfile) -> dict[str, Any]:
+    """Arguments for create_publisher and create_subscription with which parameters may change the profile.
+
+    The parameters are `qos_overrides.<topic>.<publisher|subscription>.<history|depth|reliability>`. rclpy writes them
+    into the profile that it is given: it gets one of its own, so that one topic's are not the next one's too.
+    """
+    return {
+        "qos_profile": copy.copy(profile),
+        "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+    }
