@@ -59,12 +59,13 @@ def network(layout: str) -> torch.nn.Module:
             # Coloured where one channel is far above both others; the grey border and background are not.
             others = torch.stack((images[:, 1:].amax(1), images[:, 0::2].amax(1), images[:, :2].amax(1)), dim=1)
             mask = ((images - others) > 0.5).float()
-            x = torch.arange(WIDTH_PX).float()
-            y = torch.arange(HEIGHT_PX).float()
+            width, height = images.shape[3], images.shape[2]
+            x = torch.arange(width).float()
+            y = torch.arange(height).float()
             columns, rows = mask.amax(2), mask.amax(3)
             right, bottom = (columns * (x + 1)).amax(2), (rows * (y + 1)).amax(2)
-            left = WIDTH_PX - (columns * (WIDTH_PX - x)).amax(2)
-            top = HEIGHT_PX - (rows * (HEIGHT_PX - y)).amax(2)
+            left = width - (columns * (width - x)).amax(2)
+            top = height - (rows * (height - y)).amax(2)
             score = columns.amax(2) * SCORE
             return arrange(layout, torch.stack((left, top, right, bottom), dim=2), score)
 
@@ -112,15 +113,20 @@ def arrange(layout: str, corners: torch.Tensor, score: torch.Tensor) -> Any:
     return count.int(), corners, score, numbers.int()
 
 
-def write_onnx(path: Path, layout: str, metadata: Mapping[str, object]) -> None:
-    """Exports it with a free batch axis where the layout has one."""
+def write_onnx(path: Path, layout: str, metadata: Mapping[str, object], *, free_size: bool = False) -> None:
+    """Exports it with a free batch axis, and with free width and height where asked for."""
     import torch
 
-    _export(path, network(layout), torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX), LAYOUTS[layout].outputs, metadata)
+    _export(path, network(layout), torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX), LAYOUTS[layout].outputs, metadata, free_size)
 
 
 def _export(
-    path: Path, module: torch.nn.Module, example: torch.Tensor, outputs: Sequence[str], metadata: Mapping[str, object]
+    path: Path,
+    module: torch.nn.Module,
+    example: torch.Tensor,
+    outputs: Sequence[str],
+    metadata: Mapping[str, object],
+    free_size: bool = False,
 ) -> None:
     import onnx
     import torch
@@ -134,7 +140,10 @@ def _export(
             opset_version=17,
             input_names=["images"],
             output_names=list(outputs),
-            dynamic_axes={name: {0: "batch"} for name in ("images", *outputs)},
+            dynamic_axes={
+                "images": {0: "batch", **({2: "height", 3: "width"} if free_size else {})},
+                **{name: {0: "batch"} for name in outputs},
+            },
             dynamo=False,
         )
     model = onnx.load(str(path))

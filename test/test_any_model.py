@@ -62,6 +62,22 @@ def test_boxes_are_right_in_pictures_of_every_size(folder: Path, layout: str) ->
         assert len(detector.detect(paint(640, 480, {})).detections) == 0
 
 
+@pytest.mark.parametrize("size", [(640, 352), (320, 320)])
+def test_a_network_of_free_size_runs_at_the_size_that_is_asked_for(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "free.onnx"
+    write_onnx(path, "yolov8", {"names": dict(enumerate(NAMES))}, free_size=True)
+    with pytest.raises(ModelFileError, match="no imgsz in its metadata"):
+        Detector.open(path)
+    model = tmp_path / "free.yaml"
+    model.write_text(f"artifacts: {{onnx: free.onnx}}\ninput: {{width: {size[0]}, height: {size[1]}}}\n")
+    with Detector.open(model) as detector:
+        assert detector.recognised.name == "yolov8"
+        placed = placements(1000, 260)
+        found = detector.detect(paint(1000, 260, placed)).detections
+        order = [found.class_ids.tolist().index(NAMES.index(name)) for name in placed]
+        np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=1.5 * 1000 / size[0])
+
+
 @pytest.mark.parametrize("layout", ["yolov8", "yolox", "rtdetr", "torchvision"])
 def test_archives_show_their_outputs_in_one_run(folder: Path, layout: str) -> None:
     import torch

@@ -220,7 +220,7 @@ def _require_size(model: ModelFile, info: BackendInfo) -> None:
     if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape, wanted, strict=True)):
         raise BackendError(
             f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
-            f"{spec}; correct `input` in the model file"
+            f"{spec}; correct `input` in the model file, or export the model with a batch of 1 or a free one"
         )
 
 

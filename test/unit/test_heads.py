@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trt_perception.errors import ModelFileError, OutputError
 from trt_perception.heads import HEADS, HeadContext, head_for
@@ -319,6 +321,31 @@ def test_a_class_that_does_not_exist_is_refused(head: str, class_id: int) -> Non
 def test_a_class_between_two_is_refused() -> None:
     with pytest.raises(OutputError, match=r"gave class 1\.5 to a box"):
         head_for("end_to_end").decode([np.full((1, 3, 6), 1.5, np.float32)], THRESHOLD, CONTEXT)
+
+
+shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, CELLS]), max_size=4).map(tuple)
+kinds = st.sampled_from(["float32", "float16", "float64", "int32", "int64", "uint8", "bool"])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@given(st.lists(st.tuples(shapes, kinds, st.integers(0, 99)), max_size=4), st.sampled_from([0, 1, CLASSES]))
+@settings(max_examples=150, deadline=None)
+def test_whatever_comes_the_answer_is_boxes_or_an_output_error(
+    head: str, described: list[tuple[tuple[int, ...], str, int]], class_count: int
+) -> None:
+    outputs = [(random(*shape, seed=seed) * seed / 9 - 1).astype(kind) for shape, kind, seed in described]
+    context = HeadContext(WIDTH, HEIGHT, class_count)
+    stated = [TensorSpec("o", str(o.dtype), tuple(o.shape)) for o in outputs]
+    head_for(head).fits(stated, context)
+    try:
+        found = head_for(head).decode(outputs, THRESHOLD, context)
+    except OutputError:
+        return
+    count = len(found.scores)
+    assert found.boxes_xyxy.shape == (count, 4)
+    assert found.class_ids.shape == (count,)
+    assert [str(a.dtype) for a in (found.boxes_xyxy, found.scores)] == ["float32", "float32"]
+    assert (found.scores > THRESHOLD).all()
 
 
 # --- recognition ----------------------------------------------------------------------------------------------
