@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,12 +30,14 @@ class TorchScriptSettings:
     constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
     0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
     set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
-    cores, 25 to 40 ms with it).
+    cores, 25 to 40 ms with it). profile_to: file for the time of every operator, written by close(); empty = not
+    measured, which costs time.
     """
 
     cudnn_benchmark: bool = True
     freeze: bool = True
     intra_op_threads: int = 0
+    profile_to: str = ""
 
     def __post_init__(self) -> None:
         require_thread_count("torchscript", "intra_op_threads", self.intra_op_threads)
@@ -50,6 +53,7 @@ class TorchScriptBackend(Backend):
     Settings = TorchScriptSettings
 
     _module: torch.jit.ScriptModule | None = None
+    _profiler: Any = None
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -69,6 +73,9 @@ class TorchScriptBackend(Backend):
         self._device = torch.device(device)
         self._dtype = torch.float16 if half else torch.float32
         self._module = self._load(torch)
+        if settings.profile_to:
+            self._profiler = torch.profiler.profile(record_shapes=True)
+            self._profiler.start()
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),
@@ -134,10 +141,14 @@ class TorchScriptBackend(Backend):
         torch = self._torch
         run = self._infer_on_cpu if self._device.type == "cpu" else self._infer_on_cuda
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._profiled_run():
                 return run(torch.from_numpy(batch))
         except _TORCH_ERRORS as error:
             raise BackendError(f"{self.request} failed while running {self.artifact}: {_last_line(error)}") from error
+
+    def _profiled_run(self) -> AbstractContextManager[object]:
+        """Marks one run in the profile, under the name that ONNX Runtime's profile has for it."""
+        return nullcontext() if self._profiler is None else self._torch.profiler.record_function("model_run")
 
     def _infer_on_cpu(self, batch: torch.Tensor) -> RawOutputs:
         start_ns = time.monotonic_ns()
@@ -173,6 +184,10 @@ class TorchScriptBackend(Backend):
         return [o.float() if o.dtype in halves else o for o in outputs]
 
     def _close(self) -> None:
+        profiler, self._profiler = self._profiler, None
+        if profiler is not None:
+            profiler.stop()
+            profiler.export_chrome_trace(self.settings.profile_to)
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:

@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "trt_perception.cli.inspect",
     "demo": "trt_perception.cli.demo",
     "doctor": "trt_perception.cli.doctor",
+    "profile": "trt_perception.cli.profile",
 }
 
 FAILED = 1

@@ -1,0 +1,93 @@
+"""`trt-perception profile`: layers of the real libraries, and traces worked out by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test.commands import trt_perception
+from trt_perception.benchmark.layers import layer_times
+from trt_perception.errors import BackendError
+
+
+def event(name: str, start: float, duration: float, category: str, **arguments: Any) -> dict[str, Any]:
+    return {"ph": "X", "name": name, "ts": start, "dur": duration, "cat": category, "args": arguments}
+
+
+def node(name: str, start: float, duration: float, kind: str) -> dict[str, Any]:
+    return event(f"{name}_kernel_time", start, duration, "Node", op_name=kind, input_type_shape=[{"float": [1, 3]}])
+
+
+ONNXRUNTIME = [
+    event("model_run", 0, 1000, "Session"),
+    node("a", 10, 900, "Conv"),
+    event("model_run", 2000, 1000, "Session"),
+    node("a", 2010, 100, "Conv"),
+    node("b", 2200, 300, "Relu"),
+    event("model_run", 4000, 1000, "Session"),
+    node("a", 4010, 300, "Conv"),
+    node("b", 4400, 500, "Relu"),
+]
+
+
+def test_layers_of_onnxruntime_slowest_first_without_the_warm_up() -> None:
+    first, second = layer_times("onnxruntime", ONNXRUNTIME, skip_runs=1)
+    assert (first.name, first.kind, first.shape) == ("b", "Relu", "1x3")
+    assert (first.time_ms.mean, first.time_ms.count) == (0.4, 2)
+    assert first.share == pytest.approx(800 / 1200)
+    assert second.time_ms.mean == pytest.approx(0.2)
+
+
+def test_operators_of_torch_are_counted_once() -> None:
+    trace = {
+        "traceEvents": [
+            event("model_run", 0, 1000, "user_annotation"),
+            event("forward", 1, 990, "cpu_op"),
+            event("aten::conv", 2, 500, "cpu_op", **{"Input Dims": [[1, 3, 8, 8], []]}),
+            event("aten::mkldnn_conv", 3, 400, "cpu_op"),
+            event("aten::conv", 600, 100, "cpu_op"),
+            {"ph": "M", "name": "process_name"},
+        ]
+    }
+    first, second = layer_times("torchscript", trace, skip_runs=0)
+    assert (first.name, first.time_ms.mean, first.shape) == ("000 conv", 0.5, "1x3x8x8")
+    assert (second.name, second.time_ms.mean) == ("001 conv", 0.1)
+
+
+def test_a_trace_without_layers() -> None:
+    with pytest.raises(BackendError, match="no layer in 0 runs"):
+        layer_times("onnxruntime", [], skip_runs=0)
+    with pytest.raises(BackendError, match="cannot be read here"):
+        layer_times("tensorrt", [], skip_runs=0)
+
+
+BACKENDS = {"onnxruntime": "Conv", "torchscript": "convolution"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_real_libraries(backend: str, tmp_path: Path) -> None:
+    if backend == "torchscript" and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    trace = tmp_path / "trace.json"
+    arguments = ["profile", "--backend", f"{backend}:cpu", "--iterations", "4", "--warmup", "3"]
+    done = trt_perception([*arguments, "--json", "--trace", trace])
+    assert done.returncode == 0, done.stderr
+    layers = json.loads(done.stdout)["layers"]
+    assert sum(layer["share"] for layer in layers) == pytest.approx(1.0)
+    assert [layer["share"] for layer in layers] == sorted((layer["share"] for layer in layers), reverse=True)
+    assert BACKENDS[backend] in layers[0]["kind"]
+    assert {layer["time_ms"]["count"] for layer in layers} == {4}
+    events = json.loads(trace.read_text())
+    assert sum(e["name"] == "model_run" for e in (events if isinstance(events, list) else events["traceEvents"])) == 7
+    table = trt_perception([*arguments, "--top", "3"])
+    assert "more layers" in table.stdout
+
+
+def test_a_backend_without_a_profiler_says_what_to_use() -> None:
+    done = trt_perception(["profile", "--backend", "tensorrt"])
+    assert done.returncode == 1
+    assert "trtexec" in done.stderr
