@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "atomic_file", "statistics", "own_process"),
+    ("errors", "onnx_library", "dds_environment", "atomic_file", "statistics", "own_process"),
     (
         "types",
         "located_yaml",
@@ -60,7 +60,7 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
-    "onnx": "onnx_report",
+    "onnx": "onnx_library",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",

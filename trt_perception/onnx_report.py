@@ -1,4 +1,4 @@
-"""What an ONNX file holds, told by the onnx package; the one module of `inspect` that imports it."""
+"""What an ONNX file holds, told by the onnx package."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trt_perception.errors import ModelFileError, PerceptionError
-
-if TYPE_CHECKING:
-    import onnx
+from trt_perception.errors import ModelFileError
+from trt_perception.onnx_library import import_onnx
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class OnnxReport:
 
 def report_onnx(path: Path) -> OnnxReport:
     """Reads the file, not the weights beside it; raises PerceptionError without onnx, ModelFileError for no ONNX."""
-    library = _import_onnx()
+    library = import_onnx("reading the graph of an ONNX file")
     model = _load(library, path)
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
@@ -63,7 +61,7 @@ def report_onnx(path: Path) -> OnnxReport:
 
 def check_onnx(path: Path) -> list[str]:
     """Problems that onnx.checker and shape inference find, empty when there are none; raises as report_onnx does."""
-    library = _import_onnx()
+    library = import_onnx("reading the graph of an ONNX file")
     _load(library, path)
     problems = []
     checks: dict[str, Callable[[], object]] = {
@@ -80,22 +78,9 @@ def check_onnx(path: Path) -> list[str]:
     return problems
 
 
-def _import_onnx() -> Any:
+def _load(library: Any, path: Path) -> Any:
     try:
-        import onnx
-        import onnx.checker
-        import onnx.shape_inference
-    except ImportError as error:
-        raise PerceptionError(
-            f"reading the graph of an ONNX file needs the Python package onnx ({error}); install it with "
-            "`pip install onnx`"
-        ) from error
-    return onnx
-
-
-def _load(library: Any, path: Path) -> onnx.ModelProto:
-    try:
-        model: onnx.ModelProto = library.load(str(path), load_external_data=False)
+        model = library.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's error, whose module depends on its version
         raise ModelFileError(f"{path} is no ONNX file ({_first_lines(error)}); export it again") from error
     return model

@@ -1,21 +1,15 @@
-"""The onnx package, needed only where a model is rewritten; the one module that imports it."""
+"""Models as the onnx package holds them, needed only where a model is rewritten."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from trt_perception.errors import BackendUnavailableError
+from trt_perception.onnx_library import import_onnx
 
 
 def load_onnx(model: bytes) -> Any:
     """The ModelProto of an ONNX file's content; raises BackendUnavailableError where onnx is not installed."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise BackendUnavailableError(
-            f"rewriting the model needs the Python package onnx ({error}); install it with `pip install onnx`"
-        ) from error
-    return onnx.load_from_string(model)
+    return import_onnx("rewriting the model").load_from_string(model)
 
 
 def state_kernel_shapes(model: Any) -> None:
