@@ -106,10 +106,10 @@ def yuv_444() -> Layout:
         luma = frame.view(frame.height, 1)
         chroma = frame.view(frame.height, 2, start=frame.height * frame.step, step=2 * frame.step)
         pairs = np.empty((frame.height, frame.width, 4), np.uint8)
-        pairs[:, :, 0::2] = chroma
-        pairs[:, :, 1::2] = luma
+        # From Y, U, V to U, Y, V, Y.
+        cv2.mixChannels([luma, chroma], [pairs], [1, 0, 0, 1, 2, 2, 0, 3])
         doubled = cv2.cvtColor(pairs.reshape(frame.height, 2 * frame.width, 2), cv2.COLOR_YUV2BGR_UYVY)
-        return _bgr(np.ascontiguousarray(doubled[:, ::2]))
+        return _bgr(cv2.resize(doubled, (frame.width, frame.height), interpolation=cv2.INTER_NEAREST))
 
     return Layout(convert, 1, rows_per_height=(3, 1))
 

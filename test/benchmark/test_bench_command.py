@@ -118,24 +118,6 @@ def test_nothing_that_runs_is_exit_code_1() -> None:
     assert document["recommendation"]["backend"] is None
 
 
-@needs_torch
-@pytest.mark.slow
-def test_the_order_of_the_backends_does_not_matter() -> None:
-    """Up to three times: other programs on the machine may disturb one of the two runs."""
-    names = ["onnxruntime:cpu", "torchscript:cpu"]
-    seen = []
-    for _ in range(3):
-        ratios = []
-        for order in (names, names[::-1]):
-            found = rows(bench(*(part for name in order for part in ("--backend", name))))
-            medians = [found[name]["stages_ms"]["total"]["p50"] for name in names]
-            ratios.append(medians[1] / medians[0])
-        seen.append(ratios)
-        if abs(ratios[0] / ratios[1] - 1) < 0.1 and (ratios[0] > 1) == (ratios[1] > 1):
-            return
-    pytest.fail(f"torchscript:cpu over onnxruntime:cpu, in both orders: {seen}")
-
-
 def test_batches() -> None:
     document = bench("--backend", "onnxruntime:cpu", "--iterations", "2", "--batch", "1,3")
     small, large = document["rows"][0]["batches"]

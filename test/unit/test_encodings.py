@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import re
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -88,6 +90,12 @@ def test_what_a_camera_can_send_is_known() -> None:
     assert set(ENCODINGS) == set(WRITERS) == set(BYTES_OF)
 
 
+def test_the_documentation_lists_every_encoding() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cameras.md").read_text(encoding="utf-8")
+    rows = [line for line in text.split("## Quality of service")[0].splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows))) - {"encoding"} == set(ENCODINGS)
+
+
 @pytest.mark.parametrize("encoding", WRITERS)
 @pytest.mark.parametrize("padding", [0, 10])
 @pytest.mark.parametrize("big_endian", [False, True])
@@ -118,9 +126,9 @@ def test_the_pixels_are_identical_to_opencvs_own_conversion(encoding: str, paddi
     np.testing.assert_array_equal(to_bgr(image), wanted)
 
 
-def test_nv24_has_the_arithmetic_of_nv12() -> None:
+@pytest.mark.parametrize(("width", "height", "step"), [(10, 6, 16), (33, 7, 33), (1, 1, 1), (1281, 3, 1290)])
+def test_nv24_has_the_arithmetic_of_nv12(width: int, height: int, step: int) -> None:
     # OpenCV has no conversion of its own. Each pixel doubled both ways, NV24 is NV12.
-    width, height, step = 10, 6, 16
     luma_rows = random_rows(height, step)
     chroma_rows = random_rows(height, 2 * step)
     chroma = chroma_rows[:, : 2 * width].reshape(height, width, 2)
