@@ -168,13 +168,23 @@ def test_a_broken_picture_loses_none_of_the_others(folder: Path, tmp_path: Path)
 def test_ctrl_c_tells_what_was_found_until_then() -> None:
     command = [sys.executable, "-m", "trt_perception.cli.main", "detect", "scene", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stderr is not None
-        while b"head" not in (line := process.stderr.readline()):
-            assert line, "ended before it began"
-        time.sleep(1.0)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        # What a script starts in its background ignores SIGINT, and so would everything below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            assert process.stderr is not None
+            while b"head" not in (line := process.stderr.readline()):
+                assert line, "ended before it began"
+            time.sleep(1.0)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert json.loads(output)["images"]
 
