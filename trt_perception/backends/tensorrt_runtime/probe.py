@@ -16,6 +16,8 @@ library = importlib.import_module(sys.argv[1])
 logger = library.Logger(library.Logger.WARNING)
 runtime = library.Runtime(logger)
 del runtime
+sys.stdout.flush()
+sys.stderr.flush()
 os.write(1, b"started")
 os._exit(0)
 """
