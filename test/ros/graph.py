@@ -167,20 +167,30 @@ class Graph:
         finally:
             self.node.destroy_client(client)
 
+    def ask(self, kind: Any, name: str, request: Any, patience_s: float = 4.0) -> Any:
+        """call() of a service that may be called twice.
+
+        Asks again where an answer was lost: a server may hear a request before it knows where to send the answer.
+        """
+        for _ in range(2):
+            with suppress(AssertionError):
+                return self.call(kind, name, request, patience_s)
+        return self.call(kind, name, request)
+
     def set_parameters(self, node: str, **values: Any) -> Sequence[Any]:
         """Sets them one by one, as `ros2 param set` does; dots are written as double underscores."""
         parameters = [Parameter(k.replace("__", "."), value=v).to_parameter_msg() for k, v in values.items()]
         request = SetParameters.Request(parameters=parameters)
-        results: Sequence[Any] = self.call(SetParameters, f"{node}/set_parameters", request).results
+        results: Sequence[Any] = self.ask(SetParameters, f"{node}/set_parameters", request, 20.0).results
         return results
 
     def get_parameter(self, node: str, name: str) -> Any:
-        answer = self.call(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=[name]))
+        answer = self.ask(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=[name]))
         return parameter_value_to_python(answer.values[0])
 
     def describe(self, node: str, *names: str) -> Sequence[Any]:
         request = DescribeParameters.Request(names=list(names))
-        descriptors: Sequence[Any] = self.call(DescribeParameters, f"{node}/describe_parameters", request).descriptors
+        descriptors: Sequence[Any] = self.ask(DescribeParameters, f"{node}/describe_parameters", request).descriptors
         return descriptors
 
     def change_state(self, node: str, transition: int) -> bool:
@@ -188,11 +198,7 @@ class Graph:
         return bool(self.call(ChangeState, f"{node}/change_state", request).success)
 
     def state(self, node: str) -> str:
-        """Asks again where an answer was lost: a server may know of a request before it knows where to answer."""
-        for timeout_s in (3.0, 3.0, 5.0):
-            with suppress(AssertionError):
-                return str(self.call(GetState, f"{node}/get_state", GetState.Request(), timeout_s).current_state.label)
-        return str(self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
+        return str(self.ask(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
 
     def wait_for_state(self, node: str, wanted: str, timeout_s: float = TIMEOUT_S) -> None:
         end_s = time.monotonic() + timeout_s
