@@ -295,10 +295,10 @@ def test_a_backend_switch_under_load_loses_no_later_frame(graph: Graph) -> None:
 def test_the_life_cycle(graph: Graph) -> None:
     node = graph.start("detector_node", "-p", "autostart:=false", "-p", "diagnostics_period_s:=0.1", *FAKE)
     running = Running(graph, node)
-    assert graph.state("detector") == "unconfigured"
+    graph.wait_for_state("detector", "unconfigured")
     assert running.status("inference").message == "the node is unconfigured; no model is loaded"
     assert graph.change_state("detector", Transition.TRANSITION_CONFIGURE)
-    assert graph.state("detector") == "inactive"
+    graph.wait_for_state("detector", "inactive")
     for _ in range(2):
         assert graph.change_state("detector", Transition.TRANSITION_ACTIVATE)
         running.camera.wait_for_subscriber()
@@ -311,7 +311,7 @@ def test_the_life_cycle(graph: Graph) -> None:
         time.sleep(0.3)
         assert running.detections.messages == []
     assert graph.change_state("detector", Transition.TRANSITION_CLEANUP)
-    assert graph.state("detector") == "unconfigured"
+    graph.wait_for_state("detector", "unconfigured")
     assert graph.change_state("detector", Transition.TRANSITION_CONFIGURE)
     assert graph.change_state("detector", Transition.TRANSITION_ACTIVATE)
     running.camera.wait_for_subscriber()
@@ -328,7 +328,7 @@ def test_without_fallback_another_device_is_a_refusal_that_says_what_to_do(graph
     status = running.status("inference", lambda s: s.level == b"\x02")
     assert "onnxruntime:cuda" in status.message
     assert "onnxruntime-gpu" in status.message
-    assert graph.state("detector") == "unconfigured"
+    graph.wait_for_state("detector", "unconfigured")
     assert graph.set_parameters("detector", backends=["fake"])[0].successful
     assert graph.change_state("detector", Transition.TRANSITION_CONFIGURE)
     assert graph.change_state("detector", Transition.TRANSITION_ACTIVATE)
@@ -374,7 +374,7 @@ def test_outputs_that_are_no_detections_are_an_error(graph: Graph, output: str, 
     running = Running(graph, node)
     status = running.status("inference", lambda s: s.level == b"\x02")
     assert words in status.message
-    assert graph.state("detector") == "inactive"
+    graph.wait_for_state("detector", "inactive")
 
 
 def test_label_info_reaches_a_late_subscriber(running: Running) -> None:

@@ -88,7 +88,7 @@ def test_an_override_that_is_no_policy_is_named(graph: Graph) -> None:
 
     graph.listen(DiagnosticArray, "/diagnostics").wait_for(problem)
     assert "relyable" in node.log()
-    assert graph.state("detector") == "inactive"
+    graph.wait_for_state("detector", "inactive")
 
 
 def test_profiles_are_not_changed_by_those_who_use_them() -> None:
