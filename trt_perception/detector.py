@@ -14,9 +14,11 @@ import numpy as np
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.batch_input import BatchInput
 from trt_perception.class_choice import ClassChoice
-from trt_perception.errors import BackendError, ImageError, PerceptionError
+from trt_perception.errors import BackendError, ImageError, OutputError, PerceptionError
 from trt_perception.heads import Head, HeadContext, head_for
+from trt_perception.heads.base import describe_shapes
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
@@ -30,7 +32,7 @@ WARM_UP_FRAMES = 3
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How long each frame before the first real one took, nanoseconds: kept apart from every other figure."""
+    """How long each frame or batch before the first real one took, nanoseconds: apart from every other figure."""
 
     frame_ns: tuple[int, ...]
 
@@ -57,6 +59,7 @@ class Detector:
         _require_size(model, backend.info)
         shape = (1, model.input.channels, model.input.height, model.input.width)
         self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
+        self._batch_input = BatchInput(model.input)
         _require_range(model, backend.info)
         names = tuple(output.name for output in backend.info.outputs)
         self._context = HeadContext(model.input.width, model.input.height, len(model.labels), names)
@@ -139,13 +142,63 @@ class Detector:
         )
         return FrameResult(detections, times)
 
-    def warm_up(self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480) -> WarmUp:
-        """Runs grey pictures through every stage, so that the first real frame is as fast as the others."""
+    @property
+    def max_batch(self) -> int | None:
+        """How many pictures detect_batch() takes at once, None for any number."""
+        return self._backend.max_batch if self._head.batched else 1
+
+    def detect_batch(self, images: Sequence[Image | AnyArray], color_order: ColorOrder = "bgr") -> list[FrameResult]:
+        """Finds objects in several pictures with one run of the network; the results come in the pictures' order.
+
+        The pictures may differ in size and colour order; the results are those of detect() but for rounding. See
+        StageTimes.batch_size on what the times of a batch mean. Raises what detect() does, and PerceptionError for
+        more pictures than max_batch.
+        """
+        if len(images) <= 1:
+            return [self.detect(image, color_order) for image in images]
+        if self.max_batch is not None and len(images) > self.max_batch:
+            raise PerceptionError(
+                f"got {len(images)} pictures; model {self.model.name!r} on {self.info.backend} takes "
+                f"{self.max_batch} at once: give fewer, or export it with a free batch"
+            )
+        pictures = [image if isinstance(image, Image) else as_image(image, color_order) for image in images]
+        tensor, ways_back, preprocess_ns = self._batch_input.fill(pictures)
+        raw = self._backend.infer(tensor if self._dtype == tensor.dtype else tensor.astype(self._dtype))
+        if any(array.shape[:1] != (len(pictures),) for array in raw.arrays):
+            raise OutputError(
+                f"the network gave {describe_shapes(raw.arrays)} for a batch of {len(pictures)}; its graph was "
+                "exported for one picture: export it with a free batch, or give one picture at a time"
+            )
+        results: list[FrameResult] = []
+        for place, way_back in enumerate(ways_back):
+            start = time.monotonic_ns()
+            own = [array[place : place + 1] for array in raw.arrays]
+            detections = postprocess(own, self._head, self._context, self._choice, way_back)
+            times = StageTimes(
+                preprocess_ns[place],
+                raw.inference_ns,
+                time.monotonic_ns() - start,
+                raw.start_ns,
+                raw.host_to_device_ns,
+                raw.device_to_host_ns,
+                len(pictures),
+            )
+            results.append(FrameResult(detections, times))
+        return results
+
+    def warm_up(
+        self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480, *, max_batch: int = 1
+    ) -> WarmUp:
+        """Runs grey pictures through every stage, so that the first real frame is as fast as the others.
+
+        max_batch: besides, each number of pictures from 2 to this one goes through together once, since libraries
+        choose their algorithms anew for each.
+        """
         picture = Image(np.full((height, width, 3), 127, np.uint8), "bgr")
         spent: list[int] = []
-        for _ in range(frames):
+        for count in [1] * frames + list(range(2, max_batch + 1)):
             start = time.monotonic_ns()
-            self.detect(picture)
+            self.detect_batch([picture] * count)
             spent.append(time.monotonic_ns() - start)
         return WarmUp(tuple(spent))
 

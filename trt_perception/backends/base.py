@@ -177,6 +177,11 @@ class Backend(abc.ABC):
         """
         return None
 
+    @property
+    def max_batch(self) -> int | None:
+        """How many pictures infer() takes at once, None for any number; raises BackendError before open()."""
+        return self.info.inputs[0].shape[0]
+
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
         self._info = None
