@@ -27,7 +27,8 @@ class FakeSettings:
     refuse_to_open: open() fails. open_s: how long it takes. broken_while: while there is a file of this name,
     inferences fail and so does open().
     hang_from: inferences from this one on do not return (0: never), and keep the interpreter lock if hang_locked.
-    output: finite, not_a_number, or shape for a shape that no head expects.
+    output: finite, not_a_number, shape for a shape that no head expects, or one_of_a_batch for what a graph gives that
+    was exported for one picture.
     """
 
     busy_ms: float = 0.0
@@ -82,13 +83,15 @@ class FakeBackend(Backend):
         while time.monotonic_ns() < end_ns:
             pass
         # One box in the middle of the network's input, of class 7.
-        output = np.zeros((1, 4 + CLASSES, 1), np.float32)
-        output[0, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
-        output[0, 4 + 7, 0] = 0.9
+        output = np.zeros((len(batch), 4 + CLASSES, 1), np.float32)
+        output[:, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
+        output[:, 4 + 7, 0] = 0.9
         if self.settings.output == "not_a_number":
             output[:] = np.nan
         if self.settings.output == "shape":
             output = output[0]
+        if self.settings.output == "one_of_a_batch":
+            output = output[:1]
         return RawOutputs((output,), start_ns, time.monotonic_ns() - start_ns)
 
     def _require_whole(self) -> None:
