@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "checksum", "atomic_file", "file_lock", "statistics", "own_process", "onnx_package"),
+    (
+        "errors",
+        "dds_environment",
+        "checksum",
+        "atomic_file",
+        "file_lock",
+        "statistics",
+        "own_process",
+        "onnx_package",
+        "telemetry",
+    ),
     (
         "types",
         "located_yaml",

@@ -21,6 +21,7 @@ from trt_perception.backends.hardware import cpu_name
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.external_data import external_files
+from trt_perception.telemetry import decline_telemetry
 from trt_perception.types import AnyArray, TensorSpec
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ class OnnxRuntimeBackend(Backend):
 
 def onnxruntime_part(part: str = "") -> Any:
     """onnxruntime, or one of its modules (`quantization`); raises BackendUnavailableError that says what to install."""
+    decline_telemetry()
     try:
         import onnxruntime
 
