@@ -54,9 +54,9 @@ def offences(source: str) -> list[str]:
         if name in FORBIDDEN or name.rpartition(".")[2] in FORBIDDEN_METHODS:
             found.append(f"line {node.lineno}: {name}")
         for keyword in node.keywords:
-            constant = keyword.value.value if isinstance(keyword.value, ast.Constant) else "?"
+            constant: object = keyword.value.value if isinstance(keyword.value, ast.Constant) else "?"
             if keyword.arg in ("shell", "allow_pickle") and constant is not False:
-                found.append(f"line {node.lineno}: {name}({keyword.arg}={constant})")
+                found.append(f"line {node.lineno}: {name}({keyword.arg}={constant!r})")
     return found
 
 
