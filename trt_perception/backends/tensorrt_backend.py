@@ -125,6 +125,12 @@ class TensorRtBackend(Backend):
         """The page-locked memory that the copy to the device starts from."""
         return self._runner.input_buffer(shape) if self._runner is not None else None
 
+    @property
+    def max_batch(self) -> int | None:
+        """As far as the engine's profile goes."""
+        free = super().max_batch is None
+        return self._runner.range.largest[0] if free and self._runner is not None else super().max_batch
+
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:
             if self._runner is None:
