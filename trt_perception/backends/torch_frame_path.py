@@ -74,13 +74,11 @@ class TorchFramePath:
         self._torch, self._launcher, self._network = torch, launcher, network
         self._plan, self._dtype = plan, dtype
         spec = plan.input
-        std = np.asarray(spec.std, np.float32)
         # As in the preprocessor, so that the values are the same to the last bit.
-        factor = np.broadcast_to(np.float32(spec.scale) / std, (spec.channels,))
-        shift = np.broadcast_to(-np.asarray(spec.mean, np.float32) / std, (spec.channels,))
+        std = np.asarray(spec.std, np.float32)
         self._factor, self._shift = (
-            torch.from_numpy(np.array(values, np.float32)).to(launcher.device).reshape(-1, 1, 1)
-            for values in (factor, shift)
+            torch.from_numpy(values[: spec.channels]).to(launcher.device).reshape(-1, 1, 1)
+            for values in (np.float32(spec.scale) / std, -np.asarray(spec.mean, np.float32) / std)
         )
         self._border = (spec.pad_value * self._factor + self._shift).to(dtype)
         self._prepared: OrderedDict[tuple[_Geometry, ...], _Prepared] = OrderedDict()
