@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "backend_request",
         "resources",
         "pixel_layouts",
+        "placement",
         "encodings",
     ),
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),

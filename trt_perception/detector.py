@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,15 +14,29 @@ import numpy as np
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
 from trt_perception.class_choice import ClassChoice
+from trt_perception.encodings import decode_frame, frame_of_image
 from trt_perception.errors import BackendError, ImageError, PerceptionError
-from trt_perception.heads import Head, HeadContext, head_for
+from trt_perception.heads import Candidates, Head, HeadContext, head_for
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
-from trt_perception.postprocess import postprocess
+from trt_perception.pixel_layouts import CameraFrame
+from trt_perception.placement import NetworkToImage, place, require_pixels
+from trt_perception.postprocess import choose, postprocess
 from trt_perception.preprocess import Preprocessor
-from trt_perception.types import CHANNELS, AnyArray, ColorOrder, FrameResult, Image, StageTimes, TensorSpec, Thresholds
+from trt_perception.types import (
+    CHANNELS,
+    AnyArray,
+    ColorOrder,
+    Detections,
+    FrameResult,
+    Image,
+    StageTimes,
+    TensorSpec,
+    Thresholds,
+)
 
 # The first runs of a network allocate, choose algorithms and, in torch, compile: three see all of that.
 WARM_UP_FRAMES = 3
@@ -66,6 +80,10 @@ class Detector:
             else Recognised(model.head, "the model file names it")
         )
         self._head: Head = head_for(self.recognised.name)
+        plan = FramePlan(model.input, self.recognised.name, self._head.needs_nms, len(model.labels))
+        path = backend.frame_path(plan)
+        self._path = None if isinstance(path, str) else path
+        self._path_note = (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()
 
     @classmethod
     def open(
@@ -107,7 +125,12 @@ class Detector:
     @property
     def info(self) -> BackendInfo:
         """The backend and device that really run."""
-        return self._backend.info
+        info = self._backend.info
+        return replace(info, notes=info.notes + self._path_note) if self._path_note else info
+
+    def takes(self, frame: CameraFrame) -> bool:
+        """True when the device decodes that encoding itself; detect() decodes others on the processor."""
+        return self._path is not None and frame.encoding in self._path.encodings
 
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
@@ -119,14 +142,20 @@ class Detector:
         names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
         return tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
 
-    def detect(self, image: Image | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
-        """Finds objects in an Image, or in a uint8 array (height, width[, channels]) of the colour order given.
+    def detect(self, image: Image | CameraFrame | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
+        """Finds objects in an Image or camera frame, or in a uint8 array (height, width[, channels]) of color_order.
 
         Boxes come back in pixels of that image. Raises ImageError for an array that is no picture, OutputError when
         the network's outputs do not fit the model file, BackendError when the backend fails.
         """
-        picture = image if isinstance(image, Image) else as_image(image, color_order)
         start = time.monotonic_ns()
+        if isinstance(image, CameraFrame) and not self.takes(image):
+            image = decode_frame(image)
+        if isinstance(image, CameraFrame):
+            return self._detect_on_device([image], start)[0]
+        picture = image if isinstance(image, Image) else as_image(image, color_order)
+        if self._path is not None:
+            return self._detect_on_device([frame_of_image(picture)], start)[0]
         tensor, way_back = self._preprocess(picture)
         batch = tensor if self._dtype == tensor.dtype else tensor.astype(self._dtype)
         preprocess_ns = time.monotonic_ns() - start
@@ -138,6 +167,36 @@ class Detector:
             preprocess_ns, raw.inference_ns, postprocess_ns, raw.start_ns, raw.host_to_device_ns, raw.device_to_host_ns
         )
         return FrameResult(detections, times)
+
+    def _detect_on_device(self, frames: Sequence[CameraFrame], start_ns: int) -> list[FrameResult]:
+        """The backend's short way; start_ns: when work on these frames began. Every result has the batch's times."""
+        assert self._path is not None
+        for frame in frames:
+            require_pixels(frame.width, frame.height)
+        run = self._path.run(frames, self._choice)
+        done_ns = time.monotonic_ns()
+        detections = [
+            self._finish(found, place(self.model.input, frame.width, frame.height)[1])
+            for found, frame in zip(run.found, frames, strict=True)
+        ]
+        end_ns = time.monotonic_ns()
+        times = run.times
+        # What the clock saw and no stage did is the preparation of the frames: so the stages add up to the whole.
+        rest_ns = max(end_ns - start_ns - times.total_ns - (end_ns - done_ns), 0)
+        times = replace(
+            times,
+            preprocess_ns=times.preprocess_ns + rest_ns,
+            postprocess_ns=times.postprocess_ns + end_ns - done_ns,
+        )
+        return [FrameResult(found, times) for found in detections]
+
+    def _finish(self, found: Survivors | RawFrameOutputs, way_back: NetworkToImage) -> Detections:
+        if not isinstance(found, Survivors):
+            return postprocess(found, self._head, self._context, self._choice, way_back)
+        if found.suppressed:
+            return Detections(way_back.map_boxes(found.boxes_xyxy), found.scores, found.class_ids)
+        candidates = Candidates(found.boxes_xyxy, found.scores, found.class_ids)
+        return choose(candidates, self._choice, way_back, needs_nms=self._head.needs_nms)
 
     def warm_up(self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480) -> WarmUp:
         """Runs grey pictures through every stage, so that the first real frame is as fast as the others."""

@@ -11,8 +11,10 @@ from typing import Generic, TypeVar
 
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
+from trt_perception.encodings import decode_frame
 from trt_perception.errors import ImageError, PerceptionError
 from trt_perception.model_file import ModelFile
+from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import FrameResult, Image
 
 Message = TypeVar("Message")
@@ -32,12 +34,16 @@ class Processed(Generic[Message]):
     """A frame that went through the detector. All times ending in _ns are time.monotonic_ns or durations."""
 
     message: Message
-    image: Image
+    frame: Image | CameraFrame
     model: ModelFile
     result: FrameResult
     received_ns: int
     queue_wait_ns: int
     decode_ns: int
+
+    def image(self) -> Image:
+        """The picture, decoded now where the detector took the camera's bytes as they were."""
+        return self.frame if isinstance(self.frame, Image) else decode_frame(self.frame)
 
 
 @dataclass
@@ -69,12 +75,12 @@ class FrameCounts:
 class Channel(Generic[Message]):
     """One camera's way through the node: a waiting slot for one frame, and what to do with it.
 
-    decode: message → picture, raises ImageError. is_fresh: False for a frame that is too old to be looked at.
-    deliver: hands the result out. report: takes an error about one frame.
+    decode: message → picture or undecoded frame, raises ImageError. is_fresh: False for a frame that is too old to be
+    looked at. deliver: hands the result out. report: takes an error about one frame.
     """
 
     name: str
-    decode: Callable[[Message], Image]
+    decode: Callable[[Message], Image | CameraFrame]
     is_fresh: Callable[[Received[Message]], bool]
     deliver: Callable[[Processed[Message], FrameCounts], None]
     report: Callable[[PerceptionError], None]
@@ -218,15 +224,18 @@ class LivePipeline(Generic[Message]):
 
     def _detect(self, channel: Channel[Message], frame: Received[Message], taken_ns: int) -> Processed[Message]:
         start_ns = time.monotonic_ns()
-        image = channel.decode(frame.message)
+        picture = channel.decode(frame.message)
+        # A detector that is put in meanwhile and does not take this encoding decodes it itself.
+        if isinstance(picture, CameraFrame) and not self._detector.takes(picture):
+            picture = decode_frame(picture)
         decode_ns = time.monotonic_ns() - start_ns
         with self._in_detector:
             model = self._detector.model
-            result = self._detector.detect(image)
+            result = self._detector.detect(picture)
         times = result.times
         self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
         queue_wait_ns = taken_ns - frame.received_ns
-        return Processed(frame.message, image, model, result, frame.received_ns, queue_wait_ns, decode_ns)
+        return Processed(frame.message, picture, model, result, frame.received_ns, queue_wait_ns, decode_ns)
 
 
 def _unexpected(error: Exception) -> PerceptionError:

@@ -113,7 +113,7 @@ def test_one_frame_goes_through() -> None:
         camera.wait_for(deliveries=1)
     frame = camera.delivered[0]
     assert (frame.message, str(frame.model)) == (5, "first")
-    assert frame.image.pixels[0, 0, 0] == 5
+    assert frame.image().pixels[0, 0, 0] == 5
     assert frame.queue_wait_ns >= 0
     assert camera.counts == FrameCounts(received=1, processed=1)
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
@@ -174,6 +175,14 @@ class Backend(abc.ABC):
         """Memory for the input, float32 of that shape, which infer() takes without a copy when it is given just that.
 
         None where the backend has no such memory. It stays valid memory after close().
+        """
+        return None
+
+    def frame_path(self, plan: FramePlan) -> FramePath | str | None:
+        """The short way for whole frames on this open backend's device, valid until close().
+
+        A reason where the device could do it, but not here or not for this plan: it goes into the notes. None where
+        the processor runs the network, so that there is nothing to shorten.
         """
         return None
 
