@@ -15,13 +15,18 @@ from trt_perception.backends.frame_sampling import SOURCE_LAYOUTS
 from trt_perception.backends.torch_candidates import ROOM
 from trt_perception.backends.torch_frame_path import TorchFramePath
 from trt_perception.backends.torch_launcher import HostLauncher
+from trt_perception.backends.torchscript_backend import TorchScriptBackend
 from trt_perception.class_choice import ClassChoice
+from trt_perception.detector import Detector
 from trt_perception.encodings import ENCODINGS, camera_frame, decode_frame
+from trt_perception.errors import BackendError
+from trt_perception.evaluation import pairwise_iou
 from trt_perception.heads import HeadContext, head_for
 from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
+from trt_perception.scenes import heldout_scenes
 from trt_perception.types import Thresholds
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
@@ -124,7 +129,7 @@ def test_the_same_candidates_as_the_head_in_the_same_order(head: str, name: str)
     np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy[kept])
     np.testing.assert_array_equal(found.scores, expected.scores[kept])
     np.testing.assert_array_equal(found.class_ids, expected.class_ids[kept])
-    assert (found.boxes_xyxy.dtype, found.scores.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int64)
+    assert found.boxes_xyxy.dtype == found.scores.dtype == np.float32 and found.class_ids.dtype == np.int64
 
 
 def test_other_thresholds_count_from_the_next_frame_on() -> None:
@@ -164,7 +169,7 @@ def test_outputs_that_are_not_the_heads_come_down_for_the_head_to_refuse(shape: 
 # --- several frames --------------------------------------------------------------------------------------------
 
 
-class Averages(torch.nn.Module):  # type: ignore[misc]
+class Averages(torch.nn.Module):
     """Boxes and scores that depend on the picture: (batch, 4 + classes, cells of 16x16)."""
 
     def forward(self, pictures: Any) -> Any:
@@ -221,8 +226,51 @@ def test_a_network_for_one_frame_takes_one() -> None:
     outputs = outputs_of("yolov8", 100)
     path = path_over("yolov8", outputs)
     assert path.max_batch == 1
-    from trt_perception.errors import BackendError
-
     frame = random_frame("bgr8", 64, 48)
     with pytest.raises(BackendError, match="got 2 frames; this network takes 1 to 1"):
         path.run([frame, frame], CHOICE)
+
+
+def test_an_error_of_the_network_is_the_backends_and_the_next_frame_works() -> None:
+    plan = FramePlan(LETTERBOX, "yolov8", True, CLASSES)
+    broken = []
+
+    def network(pictures: Any) -> list[Any]:
+        if broken:
+            raise RuntimeError("out of luck\nand more")
+        return scripted(pictures)
+
+    path = TorchFramePath(torch, HostLauncher(torch.device("cpu")), network, plan, torch.float32)
+    frame = random_frame("bgr8", 64, 48)
+    before = detections(path, [frame])[0]
+    broken.append(True)
+    with pytest.raises(BackendError, match=r"failed on 1 frame\(s\): out of luck$"):
+        path.run([frame], CHOICE)
+    broken.clear()
+    np.testing.assert_array_equal(detections(path, [frame])[0], before)
+    path.close()
+    with pytest.raises(BackendError, match="got 1 frames"):
+        path.run([frame], CHOICE)
+
+
+def test_the_demo_model_finds_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = [scene.image_bgr for scene in heldout_scenes(8, 640, 480, 5)]
+    with Detector.open("digits", "torchscript:cpu") as detector:
+        expected = [detector.detect(scene).detections for scene in scenes]
+
+    def on_the_processor(backend: TorchScriptBackend, plan: FramePlan) -> TorchFramePath:
+        launcher = HostLauncher(torch.device("cpu"))
+        return TorchFramePath(torch, launcher, backend._outputs, plan, torch.float32)
+
+    monkeypatch.setattr(TorchScriptBackend, "frame_path", on_the_processor)
+    with Detector.open("digits", "torchscript:cpu") as detector:
+        results = [detector.detect(scene) for scene in scenes]
+    assert sum(map(len, expected)) > 20
+    for result, wanted in zip(results, expected, strict=True):
+        found = result.detections
+        np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
+        assert np.diag(pairwise_iou(found.boxes_xyxy, wanted.boxes_xyxy)).min(initial=1.0) >= 0.99
+        times = result.times
+        assert times.host_to_device_ns is not None and times.device_to_host_ns is not None
+        assert 0 < times.around_on_device_ns <= times.preprocess_ns + times.postprocess_ns

@@ -61,7 +61,7 @@ def choose_candidates(torch: Any, head: str, outputs: Sequence[Tensor], least_sc
     room = min(ROOM, cells)
     # Each that counts goes to the place of its number, so that they stay in the network's order; the others go to one
     # place behind the last.
-    places = torch.where(counts & (number <= room), number - 1, room)
+    places = (number - 1).masked_fill(~counts | (number > room), room)
     every = torch.arange(cells, device=best.device).expand(batch, -1)
     chosen = torch.zeros((batch, room + 1), dtype=torch.int64, device=best.device).scatter_(1, places, every)[:, :room]
     picked = boxes.gather(1, chosen[:, :, None].expand(-1, -1, 4))

@@ -94,8 +94,18 @@ class TorchFramePath:
         """See FramePath.run."""
         if not 1 <= len(frames) <= self.max_batch:
             raise BackendError(f"got {len(frames)} frames; this network takes 1 to {self.max_batch} at a time")
-        with self._torch.inference_mode(), self._launcher.turn():
-            return self._run(frames, choice)
+        try:
+            with self._torch.inference_mode(), self._launcher.turn():
+                return self._run(frames, choice)
+        except RuntimeError as error:
+            what = next(iter(str(error).splitlines()), type(error).__name__)
+            raise BackendError(f"the device failed on {len(frames)} frame(s): {what}") from error
+
+    def close(self) -> None:
+        """Frees graphs and memory; it takes no frame after that."""
+        self.max_batch = 0
+        self._prepared.clear()
+        self._batches.clear()
 
     def _run(self, frames: Sequence[CameraFrame], choice: ClassChoice) -> FramePathResult:
         launcher = self._launcher
@@ -108,7 +118,7 @@ class TorchFramePath:
             size = min(flat.size, frame.buffer.size)
             np.copyto(flat[:size], frame.buffer[:size])
         start_ns = time.monotonic_ns()
-        launcher.mark()
+        launcher.start()
         for source, target in zip(prepared.on_host, prepared.on_device, strict=True):
             target.copy_(source, non_blocking=True)
         launcher.mark()

@@ -39,14 +39,18 @@ class HostLauncher:
         result = work()
         return result, lambda: _renew(result, work())
 
+    def start(self) -> None:
+        """Forgets the marks of an earlier turn and makes the first one."""
+        self._marks.clear()
+        self.mark()
+
     def mark(self) -> None:
         """Notes when the device comes to this point."""
         self._marks.append(time.monotonic_ns())
 
     def spans_ns(self) -> list[int]:
-        """Waits for the device; the times between the marks since the last call."""
-        marks, self._marks = self._marks, []
-        return [after - before for before, after in itertools.pairwise(marks)]
+        """Waits for the device; the times from each mark to the next."""
+        return [after - before for before, after in itertools.pairwise(self._marks)]
 
 
 class CudaLauncher:
@@ -90,6 +94,11 @@ class CudaLauncher:
         graph.replay()
         return recorded, graph.replay
 
+    def start(self) -> None:
+        """As HostLauncher's."""
+        self._marks = 0
+        self.mark()
+
     def mark(self) -> None:
         """As HostLauncher's."""
         if self._marks == len(self._events):
@@ -100,7 +109,7 @@ class CudaLauncher:
     def spans_ns(self) -> list[int]:
         """As HostLauncher's; by the device's clock."""
         self._stream.synchronize()
-        marks, self._marks = self._events[: self._marks], 0
+        marks = self._events[: self._marks]
         return [round(before.elapsed_time(after) * 1e6) for before, after in itertools.pairwise(marks)]
 
 
