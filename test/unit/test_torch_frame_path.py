@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from test.frames import LETTERBOX, SIZES, SPECS, random_frame
 from trt_perception.backends.frame_path import FramePlan, Survivors
 from trt_perception.backends.frame_sampling import SOURCE_LAYOUTS
 from trt_perception.backends.torch_candidates import ROOM
@@ -18,7 +19,7 @@ from trt_perception.backends.torch_launcher import HostLauncher
 from trt_perception.backends.torchscript_backend import TorchScriptBackend
 from trt_perception.class_choice import ClassChoice
 from trt_perception.detector import Detector
-from trt_perception.encodings import ENCODINGS, camera_frame, decode_frame
+from trt_perception.encodings import ENCODINGS, decode_frame
 from trt_perception.errors import BackendError
 from trt_perception.evaluation import pairwise_iou
 from trt_perception.heads import HeadContext, head_for
@@ -31,28 +32,8 @@ from trt_perception.types import Thresholds
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
 
-LETTERBOX = InputSpec(160, 128)
-SPECS = {
-    "letterbox": LETTERBOX,
-    "bgr": replace(LETTERBOX, color_order="bgr", pad_value=7),
-    "grey": replace(LETTERBOX, color_order="gray"),
-    "stretch": replace(LETTERBOX, resize="stretch"),
-    "crop": InputSpec(96, 96, resize="crop", short_side=110),
-    "normalised": replace(LETTERBOX, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    "0 to 255": replace(LETTERBOX, scale=1.0),
-}
-# Smaller and larger than the input, twice its size, its size, and lying the other way.
-SIZES = ((64, 48), (320, 256), (160, 128), (234, 98), (90, 302))
 CLASSES = 3
 CHOICE = ClassChoice(Thresholds(score=0.5), ("a", "b", "c"))
-
-
-def random_frame(encoding: str, width: int, height: int, seed: int = 0, padding: int = 0) -> CameraFrame:
-    """Noise, where a pixel that is taken from the wrong place shows at once."""
-    layout = ENCODINGS[encoding]
-    step = width * layout.bytes_per_pixel + padding
-    data = np.random.default_rng(seed).integers(0, 256, step * layout.rows(height) - padding, np.uint8)
-    return camera_frame(encoding, width, height, step, data)
 
 
 def tensor_of(frame: CameraFrame, spec: InputSpec) -> NDArray[np.float32]:
@@ -233,7 +214,7 @@ def test_a_network_for_one_frame_takes_one() -> None:
 
 def test_an_error_of_the_network_is_the_backends_and_the_next_frame_works() -> None:
     plan = FramePlan(LETTERBOX, "yolov8", True, CLASSES)
-    broken = []
+    broken: list[bool] = []
 
     def network(pictures: Any) -> list[Any]:
         if broken:

@@ -13,6 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from trt_perception.model_file import InputSpec
+from trt_perception.placement import place
 from trt_perception.types import Int64Array
 
 Int32Array: TypeAlias = NDArray[np.int32]
@@ -102,23 +104,26 @@ class SamplingTables:
 
 
 def sampling_tables(
-    layout: SourceLayout,
-    image_size: tuple[int, int],
-    resized_size: tuple[int, int],
-    part: tuple[int, int, int, int],
-) -> SamplingTables:
-    """Tables for `part` (left, top, width, height) of a picture of image_size that was brought to resized_size.
+    spec: InputSpec, encoding: str, width: int, height: int
+) -> tuple[SamplingTables, tuple[int, int, int, int]]:
+    """The tables for pictures of one size in pixels, and the part of the network's input that they fill.
 
-    Sizes are (width, height) in pixels.
+    The part is left, top, width, height. encoding: one of SOURCE_LAYOUTS.
     """
-    left, top, width, height = part
-    x, x_weights = _taps(image_size[0], resized_size[0], at_edge_from_one=True)
-    y, y_weights = _taps(image_size[1], resized_size[1], at_edge_from_one=False)
-    x, x_weights = x[:, left : left + width], np.ascontiguousarray(x_weights[:, left : left + width])
-    y, y_weights = y[:, top : top + height], np.ascontiguousarray(y_weights[:, top : top + height])
-    columns = np.stack([x // plane.columns * plane.stride + plane.offset for plane in layout.planes], axis=1)
-    rows = np.stack([plane.start * image_size[1] + y // plane.rows for plane in layout.planes], axis=1)
-    return SamplingTables(rows, columns, y_weights, x_weights)
+    where, _ = place(spec, width, height)
+    used_width = min(where.resized_width - where.crop_x, spec.width)
+    used_height = min(where.resized_height - where.crop_y, spec.height)
+    across, down = slice(where.crop_x, where.crop_x + used_width), slice(where.crop_y, where.crop_y + used_height)
+    x, x_weights = (taps[:, across] for taps in _taps(width, where.resized_width, at_edge_from_one=True))
+    y, y_weights = (taps[:, down] for taps in _taps(height, where.resized_height, at_edge_from_one=False))
+    planes = SOURCE_LAYOUTS[encoding].planes
+    tables = SamplingTables(
+        rows=np.stack([plane.start * height + y // plane.rows for plane in planes], axis=1),
+        columns=np.stack([x // plane.columns * plane.stride + plane.offset for plane in planes], axis=1),
+        row_weights=np.ascontiguousarray(y_weights),
+        column_weights=np.ascontiguousarray(x_weights),
+    )
+    return tables, (where.left, where.top, used_width, used_height)
 
 
 def _taps(source: int, target: int, *, at_edge_from_one: bool) -> tuple[Int64Array, Int32Array]:

@@ -18,7 +18,6 @@ from trt_perception.backends.torch_launcher import Launcher, Launches
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
-from trt_perception.placement import place
 from trt_perception.types import StageTimes
 
 # A torch.Tensor; torch itself is not imported here.
@@ -178,15 +177,7 @@ class TorchFramePath:
     def _sampler(self, geometry: _Geometry) -> tuple[FrameSampler, int, tuple[slice, slice, slice]]:
         """With the number of rows of its frames, and the part of the input that it fills."""
         spec, layout = self._plan.input, SOURCE_LAYOUTS[geometry.encoding]
-        where, _ = place(spec, geometry.width, geometry.height)
-        width = min(where.resized_width - where.crop_x, spec.width)
-        height = min(where.resized_height - where.crop_y, spec.height)
-        tables = sampling_tables(
-            layout,
-            (geometry.width, geometry.height),
-            (where.resized_width, where.resized_height),
-            (where.crop_x, where.crop_y, width, height),
-        )
+        tables, (left, top, width, height) = sampling_tables(spec, geometry.encoding, geometry.width, geometry.height)
         sampler = FrameSampler(
             self._torch,
             tables,
@@ -195,7 +186,7 @@ class TorchFramePath:
             factor=self._factor,
             shift=self._shift,
         )
-        part = (slice(None), slice(where.top, where.top + height), slice(where.left, where.left + width))
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
         return sampler, layout.rows(geometry.height), part
 
     def _batch(self, size: int) -> _Batch:
