@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("glyphs", "scene_composer", "heldout", "moving_scene", "scenes", "sources", "evaluation", "control_budget"),
     ("preprocess", "nms", "class_choice", "heads", "backends", "annotate"),
     ("postprocess",),
+    ("plain_path",),
     ("detector",),
     ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),

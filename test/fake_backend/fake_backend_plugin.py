@@ -22,7 +22,8 @@ SIDE_PX = 320
 @dataclass(frozen=True)
 class FakeSettings:
     """busy_ms: how long each inference takes. fail_from: inferences from this one on fail (0: never).
-    refuse_to_open: open() fails. output: finite, not_a_number, or shape for a shape that no head expects.
+    refuse_to_open: open() fails. output: finite, not_a_number, shape for a shape that no head expects, or
+    one_of_a_batch for what a graph gives that was exported for one picture.
     """
 
     busy_ms: float = 0.0
@@ -68,13 +69,15 @@ class FakeBackend(Backend):
         while time.monotonic_ns() < end_ns:
             pass
         # One box in the middle of the network's input, of class 7.
-        output = np.zeros((1, 4 + CLASSES, 1), np.float32)
-        output[0, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
-        output[0, 4 + 7, 0] = 0.9
+        output = np.zeros((len(batch), 4 + CLASSES, 1), np.float32)
+        output[:, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
+        output[:, 4 + 7, 0] = 0.9
         if self.settings.output == "not_a_number":
             output[:] = np.nan
         if self.settings.output == "shape":
             output = output[0]
+        if self.settings.output == "one_of_a_batch":
+            output = output[:1]
         return RawOutputs((output,), start_ns, time.monotonic_ns() - start_ns)
 
     def _close(self) -> None:

@@ -178,6 +178,11 @@ class Backend(abc.ABC):
         """
         return None
 
+    @property
+    def max_batch(self) -> int | None:
+        """How many pictures infer() takes at once, None for any number; raises BackendError before open()."""
+        return self.info.inputs[0].shape[0]
+
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """The short way for whole frames on this open backend's device, valid until close().
 

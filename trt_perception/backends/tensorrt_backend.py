@@ -167,6 +167,12 @@ class TensorRtBackend(Backend):
             self._info = replace(self._info, notes=(*self._info.notes, *path.notes))
         return path
 
+    @property
+    def max_batch(self) -> int | None:
+        """As far as the engine's profile goes."""
+        free = super().max_batch is None
+        return self._runner.range.largest[0] if free and self._runner is not None else super().max_batch
+
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:
             if self._runner is None:
