@@ -15,9 +15,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from trt_perception.atomic_file import require_writable
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan
-from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
+from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError, WriteError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
@@ -70,7 +71,8 @@ class Backend(abc.ABC):
     """Runs one artifact with one library on one device.
 
     Subclasses state: name; artifact_kind (the key in the model file's artifacts); devices and precisions that may
-    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults.
+    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults, of
+    which path_settings name files or folders.
     """
 
     name: ClassVar[str]
@@ -78,6 +80,7 @@ class Backend(abc.ABC):
     devices: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     Settings: ClassVar[type[Any]] = NoSettings
+    path_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -233,6 +236,14 @@ def require_thread_count(backend: str, setting: str, value: int) -> None:
         raise BackendError(
             f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
         )
+
+
+def require_writable_setting(request: BackendRequest, setting: str, file: str | Path) -> None:
+    """Raises BackendError when the file that a setting names cannot be written; missing folders are made."""
+    try:
+        require_writable(Path(file))
+    except WriteError as error:
+        raise BackendError(f"{request}: setting {setting!r}: {error}") from error
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
