@@ -216,11 +216,11 @@ def as_image(pixels: AnyArray, color_order: ColorOrder = "bgr") -> Image:
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:
     spec = info.inputs[0]
-    wanted = (1, model.input.channels, model.input.height, model.input.width)
-    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape, wanted, strict=True)):
+    wanted = (model.input.channels, model.input.height, model.input.width)
+    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape[1:], wanted, strict=True)):
         raise BackendError(
-            f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
-            f"{spec}; correct `input` in the model file, or export the model with a batch of 1 or a free one"
+            f"model {model.name!r} is to be run on {wanted} (channels, height, width), but the network takes {spec}; "
+            "correct `input` in the model file"
         )
 
 
