@@ -56,8 +56,9 @@ class _Placement:
 class Preprocessor:
     """Resizes, reorders colours, scales and lays out NCHW, into one buffer that is used again for every image.
 
-    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), so that boxes agree with theirs; crop
-    rounds as torchvision's Resize and CenterCrop do, with which ImageNet models are evaluated.
+    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), and in the left upper corner cuts
+    fractions of a pixel off as YOLOX does, so that boxes agree with theirs; crop rounds as torchvision's Resize and
+    CenterCrop do, with which ImageNet models are evaluated.
     """
 
     def __init__(self, spec: InputSpec, tensor: Float32Array | None = None) -> None:
@@ -107,6 +108,9 @@ class Preprocessor:
             way_back = NetworkToImage(resized[0] / width, resized[1] / height, -crop[0], -crop[1], width, height)
             return _Placement(*resized, *crop, 0, 0), way_back
         scale = min(spec.width / width, spec.height / height)
+        if spec.resize == "letterbox_top_left":
+            resized = max(int(width * scale), 1), max(int(height * scale), 1)
+            return _Placement(*resized, 0, 0, 0, 0), NetworkToImage(scale, scale, 0, 0, width, height)
         resized = max(round(width * scale), 1), max(round(height * scale), 1)
         # Half a pixel too many goes to the right and the bottom.
         left = round((spec.width - resized[0]) / 2 - 0.1)
