@@ -95,6 +95,20 @@ def test_a_batch_fixed_at_three_is_filled_up(tmp_path: Path, layout: str) -> Non
             np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
 
 
+def test_inspect_says_what_a_fixed_batch_costs(tmp_path: Path) -> None:
+    path = tmp_path / "three.onnx"
+    write_onnx(path, "yolov8", {"names": dict(enumerate(NAMES))}, fixed_batch=3)
+    done = trt_perception(["inspect", path])
+    assert "  note: the network's batch is fixed at 3: places without a picture" in done.stdout
+    assert "missing: nothing, it can be run" in done.stdout
+    good, data = cv2.imencode(".png", paint(640, 480, placements(640, 480)))
+    assert good
+    (tmp_path / "a.png").write_bytes(data.tobytes())
+    done = trt_perception(["detect", tmp_path / "a.png", "--model", path])
+    assert "red 0.90" in done.stdout
+    assert "the network's batch is fixed at 3" in done.stderr
+
+
 def test_more_pictures_than_a_fixed_batch_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "two.onnx"
     write_onnx(path, "yolov8", {"names": dict(enumerate(NAMES))}, fixed_batch=2)
@@ -208,7 +222,7 @@ def test_two_heads_that_fit_are_refused(folder: Path, tmp_path: Path) -> None:
         Detector.open(path)
     done = trt_perception(["inspect", path])
     assert done.returncode == 0
-    assert "missing: the network's outputs" in done.stdout
+    assert done.stdout.count("missing: the network's outputs") == 1
     write_onnx(path, "end_to_end", {"names": {0: "a", 1: "b"}, "end2end": "True"})
     with Detector.open(path) as detector:
         assert detector.recognised.name == "end_to_end"

@@ -129,6 +129,7 @@ def _artifact_lines(report: ArtifactReport) -> Iterator[str]:
         yield f"  metadata {key}: {_shortened(value)}"
     if report.runs_on is not None:
         yield f"  runs on: {report.runs_on}"
+    yield from (f"  note: {note}" for note in report.notes)
     if report.head is not None:
         yield f"  head: {report.head.name}: {report.head.reason}"
     yield from (f"  missing: {reason}" for reason in report.missing)
