@@ -93,6 +93,11 @@ def test_a_batch_fixed_at_three_is_filled_up(tmp_path: Path, layout: str) -> Non
             assert sorted(names) == sorted(placed)
             order = [names.index(name) for name in placed]
             np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
+        assert detector.max_batch == 3
+        pictures = [paint(*size, placements(*size)) for size in SIZES[:2]]
+        for picture, result in zip(pictures, detector.detect_batch(pictures), strict=True):
+            alone = detector.detect(picture).detections
+            np.testing.assert_allclose(result.detections.boxes_xyxy, alone.boxes_xyxy, atol=1e-3)
 
 
 def test_inspect_says_what_a_fixed_batch_costs(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from trt_perception.errors import ImageError
-from trt_perception.pixel_layouts import Frame, Layout, bayer, image_of_array, packed, yuv_420, yuv_422, yuv_444
-from trt_perception.types import AnyArray, Image
+from trt_perception.pixel_layouts import CameraFrame, Layout, bayer, image_of_array, packed, yuv_420, yuv_422, yuv_444
+from trt_perception.types import AnyArray, ColorOrder, Image
 
 # One line an encoding. OpenCV's names for plain arrays mean what OpenCV's own pictures hold: grey, BGR, BGRA.
 ENCODINGS: dict[str, Layout] = {
@@ -49,11 +49,19 @@ ENCODINGS: dict[str, Layout] = {
     "bayer_grbg16": bayer(cv2.COLOR_BayerGB2BGR, 2),
 }
 
+_PACKED_8_BITS: dict[ColorOrder, str] = {
+    "bgr": "bgr8",
+    "rgb": "rgb8",
+    "bgra": "bgra8",
+    "rgba": "rgba8",
+    "gray": "mono8",
+}
+
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def decode_image(encoding: str, width: int, height: int, step: int, data: Any, big_endian: bool = False) -> Image:
-    """A picture from a message's bytes. Of 8-bit packed encodings nothing is copied: it lives as long as they do.
+def camera_frame(encoding: str, width: int, height: int, step: int, data: Any, big_endian: bool = False) -> CameraFrame:
+    """A message's bytes with what is needed to read them, checked and not copied: it lives as long as they do.
 
     width, height: pixels of the picture; step: bytes a row, padding included; data: anything with the buffer
     protocol; big_endian: 16-bit samples have their more significant byte first.
@@ -73,7 +81,31 @@ def decode_image(encoding: str, width: int, height: int, step: int, data: Any, b
     if buffer.size < needed:
         of = "" if rows == height else f" of {height} rows of {encoding} pixels"
         raise ImageError(f"data has {buffer.size} bytes; {rows} rows with step {step} take {needed}{of}")
-    return layout.convert(Frame(buffer, width, height, step, big_endian))
+    return CameraFrame(encoding, buffer, width, height, step, big_endian)
+
+
+def decode_frame(frame: CameraFrame) -> Image:
+    """The picture in a frame; of 8-bit packed encodings nothing is copied."""
+    return ENCODINGS[frame.encoding].convert(frame)
+
+
+def decode_image(encoding: str, width: int, height: int, step: int, data: Any, big_endian: bool = False) -> Image:
+    """camera_frame and decode_frame in one."""
+    return decode_frame(camera_frame(encoding, width, height, step, data, big_endian))
+
+
+def frame_of_image(image: Image) -> CameraFrame:
+    """The same pixels as a frame of a packed encoding; copied only where they do not lie side by side in rows."""
+    pixels = image.pixels
+    height, width, channels = pixels.shape
+    step = pixels.strides[0]
+    if pixels.strides[1:] != (channels, 1) or step < width * channels:
+        pixels, step = np.ascontiguousarray(pixels), width * channels
+    if step == width * channels:
+        buffer = pixels.reshape(-1)
+    else:
+        buffer = np.lib.stride_tricks.as_strided(pixels, (step * (height - 1) + width * channels,), (1,))
+    return CameraFrame(_PACKED_8_BITS[image.color_order], buffer, width, height, step)
 
 
 def decode_compressed(data: Any, format: str = "") -> Image:

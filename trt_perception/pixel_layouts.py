@@ -20,13 +20,15 @@ _SIXTEEN_TO_EIGHT_BITS = 255.0 / 65535.0
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """A message's bytes with its size.
+class CameraFrame:
+    """A picture in its camera's own encoding, as bytes that nobody has touched yet.
 
-    buffer: uint8 (N,), long enough for the layout that reads it. width, height: of the picture, in pixels.
-    step: bytes from row to row. big_endian: the more significant byte of a 16-bit sample comes first.
+    encoding: a key of encodings.ENCODINGS. buffer: uint8 (N,), long enough for that encoding, never written to.
+    width, height: of the picture, in pixels. step: bytes from row to row. big_endian: the more significant byte of a
+    16-bit sample comes first.
     """
 
+    encoding: str
     buffer: Uint8Array
     width: int
     height: int
@@ -43,7 +45,7 @@ class Frame:
         return np.lib.stride_tricks.as_strided(samples, (rows, self.width, channels), strides, writeable=False)
 
 
-Convert: TypeAlias = Callable[[Frame], Image]
+Convert: TypeAlias = Callable[[CameraFrame], Image]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def packed(order: ColorOrder, sample_bytes: int = 1) -> Layout:
     """Channels side by side, of 8 bits (nothing is copied) or of 16, which are scaled to 8."""
     channels = CHANNELS[order]
 
-    def convert(frame: Frame) -> Image:
+    def convert(frame: CameraFrame) -> Image:
         pixels = frame.view(frame.height, channels, sample_bytes)
         return Image(pixels if sample_bytes == 1 else _eight_bits(_native(pixels)), order)
 
@@ -81,7 +83,7 @@ def packed(order: ColorOrder, sample_bytes: int = 1) -> Layout:
 def yuv_422(code: int) -> Layout:
     """Two pixels in four bytes, in the order that OpenCV's conversion code to BGR names."""
 
-    def convert(frame: Frame) -> Image:
+    def convert(frame: CameraFrame) -> Image:
         return _bgr(cv2.cvtColor(frame.view(frame.height, 2), code))
 
     return Layout(convert, 2, even_width=True)
@@ -90,7 +92,7 @@ def yuv_422(code: int) -> Layout:
 def yuv_420(code: int) -> Layout:
     """A plane of luma, then one of half the height with a chroma pair for each square of four pixels."""
 
-    def convert(frame: Frame) -> Image:
+    def convert(frame: CameraFrame) -> Image:
         return _bgr(cv2.cvtColor(frame.view(frame.height * 3 // 2, 1), code))
 
     return Layout(convert, 1, rows_per_height=(3, 2), even_width=True, even_height=True)
@@ -102,7 +104,7 @@ def yuv_444() -> Layout:
     OpenCV has no code for it: each pixel becomes a pair of equal ones in UYVY, one of which is kept.
     """
 
-    def convert(frame: Frame) -> Image:
+    def convert(frame: CameraFrame) -> Image:
         luma = frame.view(frame.height, 1)
         chroma = frame.view(frame.height, 2, start=frame.height * frame.step, step=2 * frame.step)
         pairs = np.empty((frame.height, frame.width, 4), np.uint8)
@@ -120,7 +122,7 @@ def bayer(code: int, sample_bytes: int = 1) -> Layout:
     OpenCV names a pattern by its second row from the second column on: rggb is its BG.
     """
 
-    def convert(frame: Frame) -> Image:
+    def convert(frame: CameraFrame) -> Image:
         colored = cv2.cvtColor(_native(frame.view(frame.height, 1, sample_bytes)), code)
         return _bgr(colored if sample_bytes == 1 else _eight_bits(colored))
 

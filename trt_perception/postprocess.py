@@ -9,7 +9,7 @@ import numpy as np
 from trt_perception.class_choice import ClassChoice
 from trt_perception.heads import Candidates, Head, HeadContext
 from trt_perception.nms import non_maximum_suppression
-from trt_perception.preprocess import NetworkToImage
+from trt_perception.placement import NetworkToImage
 from trt_perception.types import AnyArray, Detections, Int64Array
 
 # As in Ultralytics' non_max_suppression: a flood of candidates must not stall a frame.
@@ -21,7 +21,12 @@ def postprocess(
 ) -> Detections:
     """Decodes, chooses, suppresses and maps back; best score first. Raises OutputError when the outputs do not fit."""
     found = head.decode(outputs, choice.lowest_score, context)
-    kept = _kept(found, head, choice)
+    return choose(found, choice, way_back, needs_nms=head.needs_nms)
+
+
+def choose(found: Candidates, choice: ClassChoice, way_back: NetworkToImage, *, needs_nms: bool) -> Detections:
+    """What postprocess does after decoding."""
+    kept = _kept(found, needs_nms, choice)
     others = (found.other_scores[kept], found.other_class_ids[kept]) if found.other_scores.size else ()
     return Detections(
         way_back.map_boxes(found.boxes_xyxy[kept]),
@@ -31,7 +36,7 @@ def postprocess(
     )
 
 
-def _kept(found: Candidates, head: Head, choice: ClassChoice) -> Int64Array:
+def _kept(found: Candidates, needs_nms: bool, choice: ClassChoice) -> Int64Array:
     """Indices of the candidates that become detections, best first."""
     mask = choice.kept(found.scores, found.class_ids)
     indices: Int64Array = np.arange(found.scores.size) if mask is None else np.flatnonzero(mask)
@@ -41,7 +46,7 @@ def _kept(found: Candidates, head: Head, choice: ClassChoice) -> Int64Array:
         best = np.sort(np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES])
         indices, scores = indices[best], scores[best]
     thresholds = choice.thresholds
-    if not head.needs_nms:
+    if not needs_nms:
         return indices[np.argsort(-scores, kind="stable")[: thresholds.max_detections]]
     kept = non_maximum_suppression(
         found.boxes_xyxy[indices],

@@ -26,6 +26,7 @@ class StubDetector:
 
     def __init__(self, name: str = "first", *, open_gate: bool = True) -> None:
         self.model = name
+        self.backend_index = 0
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
         self.open_gate = open_gate
@@ -113,7 +114,7 @@ def test_one_frame_goes_through() -> None:
         camera.wait_for(deliveries=1)
     frame = camera.delivered[0]
     assert (frame.message, str(frame.model)) == (5, "first")
-    assert frame.image.pixels[0, 0, 0] == 5
+    assert frame.image().pixels[0, 0, 0] == 5
     assert frame.queue_wait_ns >= 0
     assert camera.counts == FrameCounts(received=1, processed=1)
 

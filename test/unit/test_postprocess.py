@@ -8,8 +8,8 @@ import pytest
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import PerceptionError
 from trt_perception.heads import HeadContext, head_for
+from trt_perception.placement import NetworkToImage
 from trt_perception.postprocess import MAX_CANDIDATES, postprocess
-from trt_perception.preprocess import NetworkToImage
 from trt_perception.types import Detections, Float32Array, Thresholds
 
 # The network's 100x100 input shows a 200x100 picture at half its size, below a border of 25.
@@ -78,6 +78,7 @@ class Suppressed:
     """A head whose boxes need no suppression."""
 
     needs_nms = False
+    batched = True
     layout = "as YOLOv8"
     fits = staticmethod(head_for("yolov8").fits)
     decode = staticmethod(head_for("yolov8").decode)

@@ -20,18 +20,20 @@ from trt_perception.errors import PerceptionError
 from trt_perception.latency import latency_values
 from trt_perception.live import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
+from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.ros import qos
 from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import (
     ClassTexts,
     detections_to_message,
+    frame_from_message,
     image_from_compressed,
-    image_from_message,
     image_to_message,
     stamp_ns,
     statistics_message,
 )
 from trt_perception.statistics import SampleWindow
+from trt_perception.types import Image
 
 CameraMessage: TypeAlias = Any  # sensor_msgs Image or CompressedImage, as image_transport says
 
@@ -49,7 +51,8 @@ class CameraChannel:
         resolved = node.resolve_topic_name(f"{prefix}image")
         self.topic = resolved if transport == "raw" else f"{resolved}/compressed"
         self.message_type = ImageMessage if transport == "raw" else CompressedImage
-        decode = image_from_message if transport == "raw" else image_from_compressed
+        decode: Callable[[CameraMessage], Image | CameraFrame]
+        decode = frame_from_message if transport == "raw" else image_from_compressed
         self.pipeline_channel: Channel[CameraMessage] = Channel(
             prefix.rstrip("/") or "image", decode, self._is_fresh, self._deliver, self._report
         )
@@ -59,6 +62,7 @@ class CameraChannel:
         self.windows: dict[str, SampleWindow] = {}
         self.last_error: str | None = None
         self.max_image_age_ms = 0.0
+        self.image_timeout_s = 0.0
         # Of the newest image whose turn came while max_image_age_ms was set.
         self.age_ms = 0.0
         self.class_id_format = "name"
@@ -165,7 +169,7 @@ class CameraChannel:
         for name, value in values.items():
             self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
         if self._annotated.get_subscription_count() > 0:
-            drawn = annotate(frame.image, detections, frame.model)
+            drawn = annotate(frame.image(), detections, frame.model)
             self._annotated.publish(image_to_message(drawn, "bgr8", header))
 
     def _class_texts(self, model: ModelFile) -> ClassTexts:

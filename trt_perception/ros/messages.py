@@ -24,17 +24,24 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from trt_perception.encodings import ENCODINGS, decode_compressed, decode_image
+from trt_perception.encodings import ENCODINGS, camera_frame, decode_compressed, decode_frame
 from trt_perception.model_file import ModelFile
+from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.ros.cv_bridge_images import image_by_cv_bridge
 from trt_perception.types import Detections, Image, Uint8Array
 
 
 def image_from_message(message: ImageMessage) -> Image:
-    """A picture, of 8-bit packed pixels over the message's own bytes; raises ImageError that names the wrong field."""
+    """The decoded picture; raises ImageError that names the wrong field."""
+    frame = frame_from_message(message)
+    return frame if isinstance(frame, Image) else decode_frame(frame)
+
+
+def frame_from_message(message: ImageMessage) -> CameraFrame | Image:
+    """The message's own bytes, checked; the picture where only cv_bridge knows the encoding. Raises ImageError."""
     if message.encoding not in ENCODINGS:
         return image_by_cv_bridge(message)
-    return decode_image(
+    return camera_frame(
         message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian)
     )
 
