@@ -24,8 +24,8 @@ from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import NetworkToImage, place, require_pixels
+from trt_perception.plain_path import PlainPath
 from trt_perception.postprocess import choose, postprocess
-from trt_perception.preprocess import Preprocessor
 from trt_perception.types import (
     CHANNELS,
     AnyArray,
@@ -33,7 +33,6 @@ from trt_perception.types import (
     Detections,
     FrameResult,
     Image,
-    StageTimes,
     TensorSpec,
     Thresholds,
 )
@@ -44,7 +43,7 @@ WARM_UP_FRAMES = 3
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How long each frame before the first real one took, nanoseconds: kept apart from every other figure."""
+    """How long each frame or batch before the first real one took, nanoseconds: apart from every other figure."""
 
     frame_ns: tuple[int, ...]
 
@@ -69,8 +68,7 @@ class Detector:
         self._backend = backend
         self._dtype = np.dtype(backend.info.inputs[0].dtype)
         _require_size(model, backend.info)
-        shape = (1, model.input.channels, model.input.height, model.input.width)
-        self._preprocess = Preprocessor(model.input, backend.input_buffer(shape))
+        self._plain = PlainPath(backend, model.input)
         _require_range(model, backend.info)
         names = tuple(output.name for output in backend.info.outputs)
         self._context = HeadContext(model.input.width, model.input.height, len(model.labels), names)
@@ -80,6 +78,8 @@ class Detector:
             else Recognised(model.head, "the model file names it")
         )
         self._head: Head = head_for(self.recognised.name)
+        # Place of the backend in the list that it was chosen from; 0 is the one that was wanted.
+        self.backend_index = 0
         plan = FramePlan(model.input, self.recognised.name, self._head.needs_nms, len(model.labels))
         path = backend.frame_path(plan)
         self._path = None if isinstance(path, str) else path
@@ -104,10 +104,12 @@ class Detector:
         chosen = model if isinstance(model, ModelFile) else load_model(model)
         backend = open_first(chosen, backends, allow_fallback=allow_fallback, settings=settings)
         try:
-            return cls(chosen, backend, thresholds)
+            detector = cls(chosen, backend, thresholds)
         except BaseException:
             backend.close()
             raise
+        detector.backend_index = parse_requests(backends).index(backend.request)
+        return detector
 
     @property
     def thresholds(self) -> Thresholds:
@@ -132,9 +134,13 @@ class Detector:
         """True when the device decodes that encoding itself; detect() decodes others on the processor."""
         return self._path is not None and frame.encoding in self._path.encodings
 
+    def explain_fallback(self, reason: str | None) -> None:
+        """Says in `info` why this backend runs instead of the one that was wanted; None: it is the one."""
+        self._backend.explain_fallback(reason)
+
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
-        outputs = self.info.outputs
+        outputs = self._backend.info.outputs
         if outputs and all(size is not None for output in outputs for size in output.shape[1:]):
             return outputs
         given = self.model.input
@@ -142,31 +148,48 @@ class Detector:
         names = [o.name for o in outputs] or [f"output{i}" for i in range(len(arrays))]
         return tuple(TensorSpec(n, str(a.dtype), tuple(a.shape)) for n, a in zip(names, arrays, strict=True))
 
+    @property
+    def max_batch(self) -> int | None:
+        """How many pictures detect_batch() takes at once, None for any number."""
+        if self._path is not None:
+            return self._path.max_batch
+        return self._backend.max_batch if self._head.batched else 1
+
     def detect(self, image: Image | CameraFrame | AnyArray, color_order: ColorOrder = "bgr") -> FrameResult:
         """Finds objects in an Image or camera frame, or in a uint8 array (height, width[, channels]) of color_order.
 
         Boxes come back in pixels of that image. Raises ImageError for an array that is no picture, OutputError when
         the network's outputs do not fit the model file, BackendError when the backend fails.
         """
+        return self.detect_batch((image,), color_order)[0]
+
+    def detect_batch(
+        self, images: Sequence[Image | CameraFrame | AnyArray], color_order: ColorOrder = "bgr"
+    ) -> list[FrameResult]:
+        """Finds objects in several pictures with one run of the network; the results come in the pictures' order.
+
+        The pictures may differ in size and colour order; the results are those of detect() but for rounding. See
+        StageTimes.batch_size on what the times of a batch mean. Raises what detect() does, for all of them when one
+        is bad, and PerceptionError for more pictures than max_batch.
+        """
+        if not images:
+            return []
+        if len(images) > 1 and self.max_batch is not None and len(images) > self.max_batch:
+            raise PerceptionError(
+                f"got {len(images)} pictures; model {self.model.name!r} on {self.info.backend} takes "
+                f"{self.max_batch} at once: give fewer, or export it with a free batch"
+            )
         start = time.monotonic_ns()
-        if isinstance(image, CameraFrame) and not self.takes(image):
-            image = decode_frame(image)
-        if isinstance(image, CameraFrame):
-            return self._detect_on_device([image], start)[0]
-        picture = image if isinstance(image, Image) else as_image(image, color_order)
         if self._path is not None:
-            return self._detect_on_device([frame_of_image(picture)], start)[0]
-        tensor, way_back = self._preprocess(picture)
-        batch = tensor if self._dtype == tensor.dtype else tensor.astype(self._dtype)
-        preprocess_ns = time.monotonic_ns() - start
-        raw = self._backend.infer(batch)
-        start = time.monotonic_ns()
-        detections = postprocess(raw.arrays, self._head, self._context, self._choice, way_back)
-        postprocess_ns = time.monotonic_ns() - start
-        times = StageTimes(
-            preprocess_ns, raw.inference_ns, postprocess_ns, raw.start_ns, raw.host_to_device_ns, raw.device_to_host_ns
-        )
-        return FrameResult(detections, times)
+            return self._detect_on_device([self._frame(image, color_order) for image in images], start)
+        pictures = [decode_frame(i) if isinstance(i, CameraFrame) else as_image(i, color_order) for i in images]
+        return self._plain.run(pictures, self._head, self._context, self._choice)
+
+    def _frame(self, image: Image | CameraFrame | AnyArray, color_order: ColorOrder) -> CameraFrame:
+        """What the device takes; other encodings are decoded on the processor first."""
+        if not isinstance(image, CameraFrame):
+            return frame_of_image(as_image(image, color_order))
+        return image if self.takes(image) else frame_of_image(decode_frame(image))
 
     def _detect_on_device(self, frames: Sequence[CameraFrame], start_ns: int) -> list[FrameResult]:
         """The backend's short way; start_ns: when work on these frames began. Every result has the batch's times."""
@@ -187,6 +210,7 @@ class Detector:
             times,
             preprocess_ns=times.preprocess_ns + rest_ns,
             postprocess_ns=times.postprocess_ns + end_ns - done_ns,
+            batch_size=len(frames),
         )
         return [FrameResult(found, times) for found in detections]
 
@@ -198,13 +222,19 @@ class Detector:
         candidates = Candidates(found.boxes_xyxy, found.scores, found.class_ids)
         return choose(candidates, self._choice, way_back, needs_nms=self._head.needs_nms)
 
-    def warm_up(self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480) -> WarmUp:
-        """Runs grey pictures through every stage, so that the first real frame is as fast as the others."""
+    def warm_up(
+        self, frames: int = WARM_UP_FRAMES, width: int = 640, height: int = 480, *, max_batch: int = 1
+    ) -> WarmUp:
+        """Runs grey pictures through every stage, so that the first real frame is as fast as the others.
+
+        max_batch: besides, each number of pictures from 2 to this one goes through together once, since libraries
+        choose their algorithms anew for each.
+        """
         picture = Image(np.full((height, width, 3), 127, np.uint8), "bgr")
         spent: list[int] = []
-        for _ in range(frames):
+        for count in [1] * frames + list(range(2, max_batch + 1)):
             start = time.monotonic_ns()
-            self.detect(picture)
+            self.detect_batch([picture] * count)
             spent.append(time.monotonic_ns() - start)
         return WarmUp(tuple(spent))
 
@@ -232,9 +262,7 @@ def open_first(
 
     Raises the backend's own error when only one may run, or one PerceptionError that lists why each failed.
     """
-    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
-    if not requests:
-        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    requests = parse_requests(backends)
     strangers = sorted(set(settings or {}) - set(backend_table()))
     if strangers:
         known = ", ".join(sorted(backend_table()))
@@ -257,8 +285,21 @@ def open_first(
     raise PerceptionError("no backend can run: " + "; ".join(str(f) for f in failures)) from failures[0]
 
 
-def as_image(pixels: AnyArray, color_order: ColorOrder = "bgr") -> Image:
-    """Wraps an array, (height, width) or (height, width, channels) uint8; raises ImageError when it is none."""
+def parse_requests(backends: str | Sequence[str]) -> list[BackendRequest]:
+    """Reads a list of `NAME[:DEVICE][:PRECISION]`; raises PerceptionError for an empty one."""
+    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
+    if not requests:
+        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    return requests
+
+
+def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image:
+    """Wraps an array, (height, width) or (height, width, channels) uint8; raises ImageError when it is none.
+
+    An Image is returned as it is.
+    """
+    if isinstance(pixels, Image):
+        return pixels
     if not isinstance(pixels, np.ndarray):
         raise ImageError(f"got a {type(pixels).__name__}; expected a uint8 NumPy array (was the picture read at all?)")
     if color_order not in CHANNELS:

@@ -25,7 +25,9 @@ def write_model_file(target: Path, model: ModelFile, notes: Sequence[str] = ()) 
     for kind, artifact in model.artifacts.items():
         path = Path(os.path.relpath(artifact.path.resolve(), folder)).as_posix()
         sha256 = f", sha256: {_text(artifact.sha256)}" if artifact.sha256 else ""
-        lines.append(f"  {kind}: {{path: {_text(path)}{sha256}}}")
+        hashes = ", ".join(f"{_text(location)}: {_text(value)}" for location, value in artifact.external_data.items())
+        data = f", external_data: {{{hashes}}}" if hashes else ""
+        lines.append(f"  {kind}: {{path: {_text(path)}{sha256}{data}}}")
     lines += [
         "input:",
         f"  width: {given.width}",

@@ -93,6 +93,11 @@ class StageTimes:
     inference_start_ns is a reading of the monotonic clock (time.monotonic_ns), the rest are durations.
     host_to_device, inference and device_to_host are device time where a device of its own does the work.
     around_on_device_ns: the part of pre- and postprocessing together that the same device did.
+
+    batch_size: how many pictures went through the network together. With more than one, the copies and the inference
+    are those of the whole batch and the same in each picture's times: a picture is not done before its batch is, and
+    the device was busy once, in the same interval for all. preprocess and postprocess are the picture's own where the
+    processor does them, and those of the whole batch where the device does.
     """
 
     preprocess_ns: int
@@ -102,6 +107,7 @@ class StageTimes:
     host_to_device_ns: int | None = None
     device_to_host_ns: int | None = None
     around_on_device_ns: int = 0
+    batch_size: int = 1
 
     @property
     def busy_ns(self) -> int:

@@ -12,10 +12,11 @@ import pytest
 
 from test.blob_network import write_classifier
 from test.commands import trt_perception
+from trt_perception.checksum import file_sha256
 from trt_perception.cli.main import main
 from trt_perception.errors import PerceptionError
 from trt_perception.inspection import inspect_model
-from trt_perception.model_file import Artifact, InputSpec, ModelFile, file_sha256
+from trt_perception.model_file import Artifact, InputSpec, ModelFile
 from trt_perception.model_writer import write_model_file
 from trt_perception.models import load_model
 from trt_perception.onnx_report import check_onnx, report_onnx

@@ -226,15 +226,15 @@ def test_what_is_no_model_file_at_all(tmp_path: Path) -> None:
 def test_an_artifact_is_what_its_hash_says(tmp_path: Path) -> None:
     content = b"weights" * 1000
     digest = hashlib.sha256(content).hexdigest()
-    text = MINIMAL.replace("net.onnx", f"{{path: net.onnx, sha256: {digest}}}")
-    artifact = load_model_file(write(tmp_path, text)).artifact("onnx")
-    with pytest.raises(ModelFileError, match=r"net\.onnx does not exist; correct its path"):
-        artifact.verify()
+    text = MINIMAL.replace("onnx: net.onnx", f"engine: {{path: net.engine, sha256: {digest}}}")
+    artifact = load_model_file(write(tmp_path, text)).artifact("engine")
+    with pytest.raises(ModelFileError, match=r"net\.engine does not exist; correct its path"):
+        artifact.verify("engine")
     artifact.path.write_bytes(content)
-    artifact.verify()
+    artifact.verify("engine")
     artifact.path.write_bytes(content[:-1] + b"!")
     with pytest.raises(ModelFileError, match=f"the model file says {digest}"):
-        artifact.verify()
+        artifact.verify("engine")
 
 
 def test_an_artifact_of_another_backend_is_named(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Suppressed:
     """A head whose boxes need no suppression."""
 
     needs_nms = False
+    batched = True
     layout = "as YOLOv8"
     fits = staticmethod(head_for("yolov8").fits)
     decode = staticmethod(head_for("yolov8").decode)

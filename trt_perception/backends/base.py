@@ -15,9 +15,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from trt_perception.atomic_file import require_writable
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan
-from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
+from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError, WriteError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
@@ -70,7 +71,8 @@ class Backend(abc.ABC):
     """Runs one artifact with one library on one device.
 
     Subclasses state: name; artifact_kind (the key in the model file's artifacts); devices and precisions that may
-    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults.
+    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults, of
+    which path_settings name files or folders.
     """
 
     name: ClassVar[str]
@@ -78,6 +80,7 @@ class Backend(abc.ABC):
     devices: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     Settings: ClassVar[type[Any]] = NoSettings
+    path_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -98,7 +101,8 @@ class Backend(abc.ABC):
         self.allow_fallback = allow_fallback
         self.settings = _settings(type(self), settings or {})
         self._info: BackendInfo | None = None
-        self._earlier_failure: str | None = None
+        self._opened_as: BackendInfo | None = None
+        self._stands_in: str | None = None
         device_kind = (request.device or self.devices[0]).split(":")[0]
         if device_kind not in self.devices:
             raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
@@ -151,12 +155,15 @@ class Backend(abc.ABC):
         except BaseException:
             self._close()
             raise
-        reasons = [reason for reason in (self._earlier_failure, info.fallback_reason) if reason]
-        self._info = replace(info, fallback_reason="; ".join(reasons) or None)
+        self._opened_as = info
+        self.explain_fallback(self._stands_in)
 
-    def explain_fallback(self, reason: str) -> None:
-        """Tells, before open(), that this backend stands in for another; the reason goes into every report."""
-        self._earlier_failure = reason
+    def explain_fallback(self, reason: str | None) -> None:
+        """Tells that this backend stands in for another, None that it does not; the reason goes into every report."""
+        self._stands_in = reason
+        if self._opened_as is not None:
+            reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
+            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
@@ -178,6 +185,11 @@ class Backend(abc.ABC):
         """
         return None
 
+    @property
+    def max_batch(self) -> int | None:
+        """How many pictures infer() takes at once, None for any number; raises BackendError before open()."""
+        return self.info.inputs[0].shape[0]
+
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """The short way for whole frames on this open backend's device, valid until close().
 
@@ -188,7 +200,7 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = None
+        self._info = self._opened_as = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:
@@ -224,6 +236,14 @@ def require_thread_count(backend: str, setting: str, value: int) -> None:
         raise BackendError(
             f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
         )
+
+
+def require_writable_setting(request: BackendRequest, setting: str, file: str | Path) -> None:
+    """Raises BackendError when the file that a setting names cannot be written; missing folders are made."""
+    try:
+        require_writable(Path(file))
+    except WriteError as error:
+        raise BackendError(f"{request}: setting {setting!r}: {error}") from error
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trt_perception.artifact_metadata import read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
+from trt_perception.backends.base import (
+    Backend,
+    BackendInfo,
+    RawOutputs,
+    require_thread_count,
+    require_writable_setting,
+)
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
 from trt_perception.backends.torch_frame_path import TorchFramePath
@@ -56,6 +62,7 @@ class TorchScriptBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     Settings = TorchScriptSettings
+    path_settings: ClassVar[tuple[str, ...]] = ("profile_to",)
 
     _module: torch.jit.ScriptModule | None = None
     _profiler: Any = None
@@ -80,6 +87,7 @@ class TorchScriptBackend(Backend):
         self._dtype = torch.float16 if half else torch.float32
         self._module = self._load(torch)
         if settings.profile_to:
+            require_writable_setting(self.request, "profile_to", settings.profile_to)
             self._profiler = torch.profiler.profile(record_shapes=True)
             self._profiler.start()
         return BackendInfo(

@@ -13,7 +13,8 @@ from trt_perception.benchmark.pictures import Pictures
 from trt_perception.benchmark.plan import BenchPlan
 from trt_perception.benchmark.recommend import map_drop, recommend, total_paces
 from trt_perception.benchmark.row import Row, share_of
-from trt_perception.model_file import Artifact, ModelFile, file_sha256
+from trt_perception.checksum import file_sha256
+from trt_perception.model_file import Artifact, ModelFile
 
 KIND = "trt-perception bench"
 SCHEMA_VERSION = 1

@@ -118,6 +118,8 @@ def _detector_commands(args: argparse.Namespace) -> list[Any]:
                 *("-r", "image:=image_raw"),
                 *("-p", f"model:={args.model}", "-p", f"backends:={requests}"),
                 *("-p", f"allow_fallback:={str(args.allow_fallback).lower()}"),
+                *("-p", f"require_checksum:={str(args.require_checksum).lower()}"),
+                *("-p", f"model_root:={json.dumps(args.model_root or [''])}"),
             ],
         ),
         NodeCommand("trt_perception.ros.budget_monitor_node", ["-p", f"control_rate_hz:={float(args.control_rate)}"]),

@@ -62,7 +62,7 @@ def _draft(found: Inspection) -> tuple[ModelFile, list[str]]:
         notes.append(_GUESSED)
         task = "classify" if report.head is not None and report.head.name == "classification" else "detect"
         model = ModelFile(report.path.stem, task, {}, InputSpec(width, height))
-    artifacts = {r.kind: Artifact(r.path, r.sha256) for r in found.artifacts}
+    artifacts = {r.kind: Artifact(r.path, r.sha256, r.external_data) for r in found.artifacts}
     if report.head is None:
         notes += [f"The head is not known: {problem}" for problem in report.missing[-1:]]
     if not model.labels:
@@ -111,6 +111,7 @@ def _artifact_lines(report: ArtifactReport) -> Iterator[str]:
     yield f"{report.path} ({report.kind})"
     yield f"  size: {report.size_bytes} bytes"
     yield f"  sha256: {report.sha256}"
+    yield from (f"  weights in {location}: sha256 {sha256}" for location, sha256 in report.external_data.items())
     for what, tensors in (("input", report.inputs), ("output", report.outputs)):
         yield from (f"  {what} {_tensor_text(tensor)}" for tensor in tensors)
     graph = report.onnx

@@ -48,10 +48,12 @@ class Candidates:
 class Head(Protocol):
     """Decodes the outputs of one family of networks; holds nothing between frames.
 
-    needs_nms: its boxes still have to be suppressed. layout: the outputs' shapes, for messages and documents.
+    needs_nms: its boxes still have to be suppressed. batched: the first axis of every output is the picture.
+    layout: the outputs' shapes, for messages and documents.
     """
 
     needs_nms: bool
+    batched: bool
     layout: str
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -21,6 +21,7 @@ class ClassificationHead:
     """
 
     needs_nms = False
+    batched = True
     layout = "(batch, classes)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

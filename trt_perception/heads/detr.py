@@ -30,6 +30,7 @@ class RtDetrHead:
     """
 
     needs_nms = False
+    batched = True
     layout = "boxes (batch, queries, 4) and scores (batch, queries, classes), or (batch, queries, 4 + classes)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:
@@ -65,6 +66,7 @@ class DetrHead:
     """
 
     needs_nms = False
+    batched = True
     layout = "boxes (batch, queries, 4) and scores (batch, queries, classes + 1)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -18,6 +18,7 @@ class EfficientNmsHead:
     """
 
     needs_nms = False
+    batched = True
     layout = "number (batch, 1), boxes (batch, K, 4), scores (batch, K), classes (batch, K)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -17,6 +17,7 @@ class EndToEndHead:
     """Columns: left, top, right, bottom in network pixels, score, class. Rows of score 0 fill the tensor up."""
 
     needs_nms = False
+    batched = True
     layout = "(batch, boxes, 6)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

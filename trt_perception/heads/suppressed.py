@@ -26,6 +26,7 @@ class TorchvisionHead:
     """
 
     needs_nms = False
+    batched = False
     layout = "boxes (N, 4), labels (N,), scores (N,)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:
@@ -47,6 +48,7 @@ class SsdHead:
     """SSD: boxes (batch, N, 4) left, top, right, bottom as fractions of the input, labels and scores (batch, N)."""
 
     needs_nms = False
+    batched = True
     layout = "boxes (batch, N, 4), labels (batch, N), scores (batch, N)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -28,6 +28,7 @@ class Yolov5Head:
     """
 
     needs_nms = True
+    batched = True
     layout = "(batch, anchors, 5 + classes)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

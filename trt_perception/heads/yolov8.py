@@ -17,6 +17,7 @@ class Yolov8Head:
     """Rows 0 to 3 are the box's centre, width and height in network pixels, the others one score a class."""
 
     needs_nms = True
+    batched = True
     layout = "(batch, 4 + classes, anchors)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -33,6 +33,7 @@ class YoloxHead:
     """
 
     needs_nms = True
+    batched = True
     layout = "(batch, cells of strides 8, 16, 32, 5 + classes)"
 
     def fits(self, outputs: Sequence[TensorSpec], context: HeadContext) -> str | None:

@@ -17,6 +17,9 @@ _LIBRARY = "libcuda.so.1"
 _EVENT_RECORD_EXTERNAL = 1
 _CAPTURE_THREAD_LOCAL = 1
 
+_pointer = ctypes.c_void_p
+_address = ctypes.c_uint64
+
 # CUresult → what to do; the driver itself names and describes every code.
 _REMEDIES = {
     35: "update the NVIDIA driver, or install libraries made for the CUDA version that nvidia-smi shows",
@@ -77,6 +80,16 @@ def cuda_version() -> tuple[int, int]:
     version = ctypes.c_int()
     _call("cuDriverGetVersion", ctypes.byref(version))
     return version.value // 1000, version.value % 1000 // 10
+
+
+def upload(device: int, host: int, size: int, stream: int) -> None:
+    """Queues a copy of `size` bytes from page-locked memory to the device; addresses as numbers."""
+    _call("cuMemcpyHtoDAsync_v2", _address(device), _pointer(host), ctypes.c_size_t(size), _pointer(stream))
+
+
+def download(host: int, device: int, size: int, stream: int) -> None:
+    """Queues a copy of `size` bytes from the device to page-locked memory."""
+    _call("cuMemcpyDtoHAsync_v2", _pointer(host), _address(device), ctypes.c_size_t(size), _pointer(stream))
 
 
 class TimingEvent:
