@@ -144,7 +144,7 @@ def monitored(*parameters: str) -> Iterator[Robot]:
     domain_id = (os.getpid() * 7 + 50 + next(_serial)) % 101 + 1
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "trt_perception.ros.budget_monitor_node", "--ros-args", *arguments],
+        [sys.executable, "-m", "trt_perception.ros.start", "budget_monitor_node", "--ros-args", *arguments],
         env=environment(domain_id),
         stderr=subprocess.PIPE,
         text=True,
@@ -290,7 +290,14 @@ def test_the_command_line_says_that_no_monitor_speaks() -> None:
 
 def test_a_start_with_nonsense_is_refused_with_the_reason() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "trt_perception.ros.budget_monitor_node", "--ros-args", "-p", "over_share:=0.1"],
+        [
+            sys.executable,
+            "-m",
+            "trt_perception.ros.start",
+            "budget_monitor_node",
+            "--ros-args",
+            *("-p", "over_share:=0.1"),
+        ],
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,
