@@ -12,6 +12,10 @@ IN_VENV := .venv/bin/python -m tools.setup.environment
 # Launch files are left out of the type check: their folder bears the name of ROS's launch.
 TYPED := trt_perception test tools benchmarks setup.py
 
+# A name that is no program gets a sentence instead of the shell's error.
+PYTHON_OR_STOP := command -v "$(PYTHON)" > /dev/null || { echo "PYTHON=$(PYTHON) is not there; name one that is, \
+for example PYTHON=python3, or install it: sudo apt install python3" >&2; exit 1; }
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test soak benchmark lint format lock clean
 
@@ -19,9 +23,11 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## make .venv: ROS 2 from Python wheels, the messages, this package
+	@$(PYTHON_OR_STOP)
 	@$(PYTHON) -m tools.setup demo
 
 setup-test:  ## the same, with the test tools and torch
+	@$(PYTHON_OR_STOP)
 	@$(PYTHON) -m tools.setup test
 
 demo: setup  ## detect objects in a moving scene, through real ROS 2 nodes, with no camera and no GPU
@@ -44,6 +50,7 @@ format: setup-test  ## bring the source into the project's format
 	@.venv/bin/ruff check --fix .
 
 lock:  ## choose new versions for requirements/*.txt from requirements/*.in
+	@$(PYTHON_OR_STOP)
 	@$(PYTHON) -m tools.setup.lock
 
 clean:  ## remove .venv and all that was built

@@ -269,6 +269,18 @@ def test_the_command_line_follows_it_and_saves_a_picture(tmp_path: Path) -> None
         assert "a message on /inference_latency has no borderline_threshold_percent" in errors
 
 
+def test_without_a_terminal_the_view_comes_once_a_second() -> None:
+    with monitored() as robot:
+        command = follow(robot.domain_id, "--duration", "2.5")
+        while command.poll() is None:
+            robot.detect(3.0, 0.5)
+        output, errors = command.communicate()
+        assert command.returncode == 0, errors
+        # The monitor sends five a second.
+        assert 1 <= output.count("share of a period, %") <= 3
+        assert "\x1b" not in output
+
+
 def test_the_command_line_says_that_no_monitor_speaks() -> None:
     command = follow(101, "--wait", "0.5", "--topic", "nobody/control_budget")
     _, errors = command.communicate(timeout=START_TIMEOUT_S)
