@@ -73,9 +73,10 @@ def test_every_figure_follows_from_the_raw_samples(both: Any) -> None:
 @needs_torch
 def test_ratios_and_the_recommendation(both: Any) -> None:
     first, second = both["rows"][:2]
-    medians = [row["stages_ms"]["total"]["p50"] for row in (first, second)]
+    turns = [np.median(np.reshape(row["samples_ms"]["total"], (10, 10)), axis=1) for row in (first, second)]
     assert first["ratio_to_reference"] == 1.0
-    assert second["ratio_to_reference"] == pytest.approx(medians[1] / medians[0])
+    least, most = np.sort(turns[1] / turns[0])[[4, 5]]
+    assert least * 0.999 <= second["ratio_to_reference"] <= most * 1.001
     assert min(first["ratio_to_fastest"], second["ratio_to_fastest"]) == 1.0
     best = min((first, second), key=lambda row: row["stages_ms"]["total"]["p99"])
     assert both["recommendation"]["backend"] == best["backend"]

@@ -27,8 +27,8 @@ from trt_perception.backends.tensorrt_runtime.frame_path import TensorRtFramePat
 from trt_perception.backends.tensorrt_runtime.kernel_structs import TYPES as INPUT_TYPES
 from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, load_tensorrt
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
-from trt_perception.errors import BackendError
-from trt_perception.model_file import file_sha256
+from trt_perception.errors import BackendError, ModelFileError
+from trt_perception.external_data import onnx_digest
 from trt_perception.types import AnyArray, Float32Array
 
 _ONNX_SUFFIX = ".onnx"
@@ -71,6 +71,7 @@ class TensorRtBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     Settings = TensorRtSettings
+    path_settings: ClassVar[tuple[str, ...]] = ("cache_directory",)
 
     _runner: EngineRunner | None = None
     _path: TensorRtFramePath | None = None
@@ -122,7 +123,11 @@ class TensorRtBackend(Backend):
         """The engine file to load, checked against its manifest before TensorRT sees it."""
         precision = self.request.precision
         if self.artifact.suffix.lower() == _ONNX_SUFFIX:
-            wanted = key_here(file_sha256(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
+            try:
+                digest = onnx_digest(self.artifact)
+            except ModelFileError as error:
+                raise BackendError(str(error)) from error
+            wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
             found = find_engine(self.artifact, wanted, cache_directory(settings.cache_directory))
             return found.path, found.manifest, list(found.manifest.notes)

@@ -17,7 +17,7 @@ from trt_perception.engine.parser_report import describe_failure
 from trt_perception.engine.progress import LogProgress, Progress, make_monitor
 from trt_perception.engine.shapes import MEMORY_POOLS, profile_for
 from trt_perception.engine.source import Source
-from trt_perception.errors import BackendError, PerceptionError
+from trt_perception.errors import BackendError, PerceptionError, WriteError
 from trt_perception.model_file import InputSpec
 
 LOG = logging.getLogger(__name__)
@@ -194,7 +194,11 @@ class NativeBuild:
     def _keep_timings(self, config: Any) -> None:
         path = self._options.timing_cache_file
         if path is not None:
-            write_atomically(path, bytes(memoryview(config.get_timing_cache().serialize())))
+            try:
+                write_atomically(path, bytes(memoryview(config.get_timing_cache().serialize())))
+            except WriteError as error:
+                # The engine is there, and worth more than the time that the next build could have saved.
+                LOG.warning("%s", error)
 
     def _required(self, option: str, word: Any) -> Any:
         if word is None:
