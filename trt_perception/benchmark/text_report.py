@@ -93,7 +93,7 @@ def facts(row: Document) -> str:
     """One line about what ran: library, device, load time, first frame, memory."""
     info = row["info"]
     memory = _optional("peak_host_memory_mib", "{:.0f} MiB")(row)
-    device_memory = _optional("device_memory_mib", ", {:.0f} MiB on the GPU")(row).replace("-", "")
+    device_memory = _optional("peak_device_memory_mib", ", {:.0f} MiB on the GPU")(row).replace("-", "")
     return (
         f"{info['library']} on {info['device']} ({info['device_name']}), {info['provider']}, {info['precision']}; "
         f"loaded in {row['load_ms']:.0f} ms, first frame {row['first_frame_ms']:.1f} ms, peak memory {memory}"
