@@ -99,7 +99,10 @@ def _open(
     stack.callback(worker.close)
     answer = worker.ask("open", model=plan.model, backend=candidate.request, pictures=list(paths))
     runner.row = replace(
-        runner.row, info=answer["info"], load_ms=answer["load_ms"], first_frame_ms=answer["first_frame_ms"]
+        runner.row,
+        info=answer["info"] | {"interpreter": answer["interpreter"]},
+        load_ms=answer["load_ms"],
+        first_frame_ms=answer["first_frame_ms"],
     )
 
 
