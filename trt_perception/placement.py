@@ -57,8 +57,9 @@ def require_pixels(width: int, height: int) -> None:
 def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkToImage]:
     """The placement of a picture of that size, by the input's resize mode.
 
-    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), so that boxes agree with theirs; crop
-    rounds as torchvision's Resize and CenterCrop do, with which ImageNet models are evaluated.
+    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), and in the left upper corner cuts
+    fractions of a pixel off as YOLOX does, so that boxes agree with theirs; crop rounds as torchvision's Resize and
+    CenterCrop do, with which ImageNet models are evaluated.
     """
     if spec.resize == "stretch":
         way_back = NetworkToImage(spec.width / width, spec.height / height, 0, 0, width, height)
@@ -70,6 +71,9 @@ def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkT
         way_back = NetworkToImage(resized[0] / width, resized[1] / height, -crop[0], -crop[1], width, height)
         return Placement(*resized, *crop, 0, 0), way_back
     scale = min(spec.width / width, spec.height / height)
+    if spec.resize == "letterbox_top_left":
+        resized = max(int(width * scale), 1), max(int(height * scale), 1)
+        return Placement(*resized, 0, 0, 0, 0), NetworkToImage(scale, scale, 0, 0, width, height)
     resized = max(round(width * scale), 1), max(round(height * scale), 1)
     # Half a pixel too many goes to the right and the bottom.
     left = round((spec.width - resized[0]) / 2 - 0.1)

@@ -58,6 +58,7 @@ class DetectorNode(LifecycleNode):
         self._problem: str | None = None
         self._enabled = True
         self._active = False
+        self._stopped = False
         # Held while the detector that runs, or its thresholds, are replaced: by a parameter or by the fallback chain.
         self._changing = threading.RLock()
         # One transition or change of the detector at a time: services and the fallback chain ask on their own threads.
@@ -90,12 +91,18 @@ class DetectorNode(LifecycleNode):
 
     def start(self) -> None:
         """Configures and activates, unless autostart is off; a failure is logged and shown in /diagnostics."""
-        if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        try:
+            if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            # The node is being destroyed under a transition that had begun before the signal came.
+            if not self._stopped:
+                raise
 
     def stop(self) -> None:
         """Ends inference and frees the backend, whatever the state."""
         with self._transition:
+            self._stopped = True
             self._end_inference()
             self._close_detector()
             self._supervisor.close()
@@ -133,6 +140,8 @@ class DetectorNode(LifecycleNode):
         """rclpy swallows what a transition raises: log it and fail the transition instead."""
         try:
             with self._transition:
+                if self._stopped:
+                    return TransitionCallbackReturn.FAILURE
                 step()
         except PerceptionError as error:
             self._problem = str(error)
