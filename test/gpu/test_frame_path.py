@@ -37,7 +37,7 @@ SMALL = ModelFile(
     input=InputSpec(SIDE, SIDE),
     head="yolov8",
     labels=tuple("0123456789"),
-    thresholds=Thresholds(score=0.4),
+    thresholds=Thresholds(score=0.02),
 )
 
 
