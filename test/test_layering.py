@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "file_lock",
         "statistics",
         "own_process",
+        "nvtx_ranges",
         "onnx_package",
         "telemetry",
         "watchdog_process",
@@ -76,6 +77,7 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
+    "nvtx": "nvtx_ranges",
     "onnx": "onnx_package",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
@@ -89,7 +91,7 @@ PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib", "nvtx")
 
 
 @cache

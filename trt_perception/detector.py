@@ -22,6 +22,7 @@ from trt_perception.heads import Candidates, Head, HeadContext, head_for
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
+from trt_perception.nvtx_ranges import stage_range
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import NetworkToImage, place, require_pixels
 from trt_perception.plain_path import PlainPath
@@ -197,12 +198,14 @@ class Detector:
         assert self._path is not None
         for frame in frames:
             require_pixels(frame.width, frame.height)
-        run = self._path.run(frames, self._choice)
+        with stage_range("frame on the device"):
+            run = self._path.run(frames, self._choice)
         done_ns = time.monotonic_ns()
-        detections = [
-            self._finish(found, place(self.model.input, frame.width, frame.height)[1])
-            for found, frame in zip(run.found, frames, strict=True)
-        ]
+        with stage_range("postprocess"):
+            detections = [
+                self._finish(found, place(self.model.input, frame.width, frame.height)[1])
+                for found, frame in zip(run.found, frames, strict=True)
+            ]
         end_ns = time.monotonic_ns()
         times = run.times
         # What the clock saw and no stage did is the preparation of the frames: so the stages add up to the whole.
