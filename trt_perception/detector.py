@@ -26,6 +26,7 @@ from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import NetworkToImage, place, require_pixels
 from trt_perception.plain_path import PlainPath
 from trt_perception.postprocess import choose, postprocess
+from trt_perception.stage_ranges import stage
 from trt_perception.types import (
     CHANNELS,
     AnyArray,
@@ -197,7 +198,8 @@ class Detector:
         assert self._path is not None
         for frame in frames:
             require_pixels(frame.width, frame.height)
-        run = self._path.run(frames, self._choice)
+        with stage("frames to boxes"):
+            run = self._path.run(frames, self._choice)
         done_ns = time.monotonic_ns()
         detections = [
             self._finish(found, place(self.model.input, frame.width, frame.height)[1])
