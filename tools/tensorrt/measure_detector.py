@@ -64,10 +64,9 @@ def main() -> None:
                 rows["wall_ms"].append(wall / 1e6)
                 for stage, value in result.times.durations_ms().items():
                     rows.setdefault(stage, []).append(value)
-    print(
-        f"{args.model} with {args.backend} {' '.join(args.setting)} {'page-locked' if args.page_locked else ''} on {info.device_name} ({info.provider}), "
-        f"{args.batch} x {args.width}x{args.height}, {args.frames} times"
-    )
+    how = " ".join([*args.setting, *(["page-locked"] if args.page_locked else [])])
+    print(f"{args.model} with {args.backend} {how} on {info.device_name} ({info.provider})")
+    print(f"  {args.frames} times {args.batch} of {args.width}x{args.height}")
     for note in info.notes:
         print(f"note: {note}")
     for name, values in rows.items():
