@@ -209,10 +209,14 @@ class Detector:
         times = run.times
         # What the clock saw and no stage did is the preparation of the frames: so the stages add up to the whole.
         rest_ns = max(end_ns - start_ns - times.total_ns - (end_ns - done_ns), 0)
-        times = replace(
-            times,
-            preprocess_ns=times.preprocess_ns + rest_ns,
-            postprocess_ns=times.postprocess_ns + end_ns - done_ns,
+        times = StageTimes(
+            times.preprocess_ns + rest_ns,
+            times.inference_ns,
+            times.postprocess_ns + end_ns - done_ns,
+            times.inference_start_ns,
+            times.host_to_device_ns,
+            times.device_to_host_ns,
+            around_on_device_ns=times.around_on_device_ns,
             batch_size=len(frames),
         )
         return [FrameResult(found, times) for found in detections]
