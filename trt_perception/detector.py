@@ -34,6 +34,7 @@ from trt_perception.types import (
     Detections,
     FrameResult,
     Image,
+    StageTimes,
     TensorSpec,
     Thresholds,
 )
