@@ -161,8 +161,8 @@ class TensorRtBackend(Backend):
         with self._turn:
             if self._runner is None:
                 raise BackendError(f"{self.request} was closed by another thread")
-            if self._path is not None:
-                self._path.close()
+            if self._path is not None and self._path.plan == plan:
+                return self._path
             reason = self._runner.no_graph_reason
             if reason is not None:
                 return f"it needs a CUDA graph: {reason}"

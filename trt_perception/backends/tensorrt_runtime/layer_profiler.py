@@ -55,9 +55,10 @@ class LayerProfiler:
 
 def _described_layers(library: Any, engine: Any) -> dict[str, dict[str, str]]:
     """Name → kind and the inputs' shapes; empty of engines that were built without that information."""
+    # 8.6 leaves control characters inside its strings.
     text = engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.JSON)
     found: dict[str, dict[str, str]] = {}
-    for layer in json.loads(text).get("Layers", []):
+    for layer in json.loads(text, strict=False).get("Layers", []):
         if isinstance(layer, dict):
             inputs = [entry.get("Dimensions", []) for entry in layer.get("Inputs", [])]
             shape = " ".join("x".join(map(str, dims)) for dims in inputs if dims)
