@@ -20,22 +20,14 @@ from trt_perception.errors import PerceptionError
 from trt_perception.latency import latency_values
 from trt_perception.live import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
-from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.ros import qos
 from trt_perception.ros.input_link import InputLink
-from trt_perception.ros.messages import (
-    ClassTexts,
-    detections_to_message,
-    frame_from_message,
-    image_from_compressed,
-    image_to_message,
-    stamp_ns,
-    statistics_message,
-)
+from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
+from trt_perception.ros.serialized_images import SERIALIZED, SerializedImage
+from trt_perception.ros.serialized_results import detections_bytes, require_known_layout
 from trt_perception.statistics import SampleWindow
-from trt_perception.types import Image
 
-CameraMessage: TypeAlias = Any  # sensor_msgs Image or CompressedImage, as image_transport says
+CameraMessage: TypeAlias = SerializedImage
 
 # Enough for the p99 to mean something, and half a minute at 30 Hz.
 _WINDOW_FRAMES = 1000
@@ -51,10 +43,8 @@ class CameraChannel:
         resolved = node.resolve_topic_name(f"{prefix}image")
         self.topic = resolved if transport == "raw" else f"{resolved}/compressed"
         self.message_type = ImageMessage if transport == "raw" else CompressedImage
-        decode: Callable[[CameraMessage], Image | CameraFrame]
-        decode = frame_from_message if transport == "raw" else image_from_compressed
         self.pipeline_channel: Channel[CameraMessage] = Channel(
-            prefix.rstrip("/") or "image", decode, self._is_fresh, self._deliver, self._report
+            prefix.rstrip("/") or "image", lambda message: message.frame(), self._is_fresh, self._deliver, self._report
         )
         self.link = InputLink()
         # When the newest image came, or the wait for the first one began (time.monotonic_ns).
@@ -75,7 +65,11 @@ class CameraChannel:
         return self.pipeline_channel.counts
 
     def create_publishers(self) -> None:
-        """detections, inference_latency and annotated_image: silent until the node is active."""
+        """detections, inference_latency and annotated_image: silent until the node is active.
+
+        Raises PerceptionError when the installed messages are not those that are written here.
+        """
+        require_known_layout()
         create = self._node.create_lifecycle_publisher
         kinds = (
             (Detection2DArray, "detections", qos.RESULTS),
@@ -105,15 +99,18 @@ class CameraChannel:
         self.last_error = None
         self.newest_ns = time.monotonic_ns()
 
-        def on_image(message: CameraMessage, info: Mapping[str, int]) -> None:
+        serialized = SERIALIZED[self.message_type]
+
+        def on_image(data: bytes, info: Mapping[str, int]) -> None:
             self.newest_ns = time.monotonic_ns()
+            offer(self.pipeline_channel, serialized(data))
             self.link.arrived(info.get("publication_sequence_number"), self._node.count_publishers(self.topic))
-            offer(self.pipeline_channel, message)
 
         self._subscription = self._node.create_subscription(
             self.message_type,
             self.topic,
             on_image,
+            raw=True,
             # A group of its own: images come in while a service call or a model switch takes its time.
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
@@ -146,30 +143,30 @@ class CameraChannel:
     def _is_fresh(self, frame: Received[CameraMessage]) -> bool:
         if self.max_image_age_ms <= 0:
             return True
-        stamp = stamp_ns(frame.message.header.stamp)
-        self.age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
-        return stamp == 0 or self.age_ms <= self.max_image_age_ms
+        stamp_ns = frame.message.header.stamp_ns
+        self.age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        return stamp_ns == 0 or self.age_ms <= self.max_image_age_ms
 
     def _deliver(self, frame: Processed[CameraMessage], counts: FrameCounts) -> None:
         header = frame.message.header
         start_ns = time.monotonic_ns()
         detections = frame.result.detections
-        self._detections.publish(detections_to_message(detections, header, self._class_texts(frame.model)))
+        self._detections.publish(detections_bytes(detections, header, self._class_texts(frame.model).__getitem__))
         published_ns = time.monotonic_ns()
         values = latency_values(
             frame,
             counts,
             publish_ns=published_ns - start_ns,
             published_ns=published_ns,
-            stamp_ns=stamp_ns(header.stamp),
+            stamp_ns=header.stamp_ns,
             clock_offset_ns=self._node.get_clock().now().nanoseconds - time.monotonic_ns(),
         )
-        self._latency.publish(statistics_message(header, values))
+        self._latency.publish(statistics_message(header.message(), values))
         for name, value in values.items():
             self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
         if self._annotated.get_subscription_count() > 0:
             drawn = annotate(frame.image(), detections, frame.model)
-            self._annotated.publish(image_to_message(drawn, "bgr8", header))
+            self._annotated.publish(image_to_message(drawn, "bgr8", header.message()))
 
     def _class_texts(self, model: ModelFile) -> ClassTexts:
         if self._texts is None or self._texts[:2] != (model, self.class_id_format):
