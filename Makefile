@@ -12,7 +12,7 @@ IN_VENV := .venv/bin/python -m tools.setup.environment
 TYPED := trt_perception test tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test lint format lock clean
+.PHONY: help setup setup-test demo test benchmark lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: setup  ## detect objects in a moving scene, through real ROS 2 nodes, with
 
 test: setup-test  ## linter, type checker and all tests
 	@$(IN_VENV) .venv/bin/python -m tools.checks $(TYPED) -- $(PYTEST_ARGUMENTS)
+
+benchmark: setup-test  ## what everything around the network costs, against the bare network and the usual way
+	@$(IN_VENV) .venv/bin/python -m benchmarks.hot_path $(BENCHMARK_ARGUMENTS)
 
 lint: setup-test  ## linter and type checker only
 	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(TYPED)

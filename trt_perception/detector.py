@@ -132,7 +132,7 @@ class Detector:
 
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
-        outputs = self.info.outputs
+        outputs = self._backend.info.outputs
         if outputs and all(size is not None for output in outputs for size in output.shape[1:]):
             return outputs
         given = self.model.input
