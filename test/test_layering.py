@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "atomic_file", "statistics", "own_process", "onnx_package"),
+    (
+        "errors",
+        "dds_environment",
+        "atomic_file",
+        "statistics",
+        "own_process",
+        "onnx_package",
+        "watchdog_process",
+        "inference_watchdog",
+    ),
     (
         "types",
         "located_yaml",
@@ -37,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
+    ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )

@@ -5,8 +5,10 @@ For tests of what is around a backend: timing, drops, failures. It says nothing 
 
 from __future__ import annotations
 
+import ctypes
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,13 +24,20 @@ SIDE_PX = 320
 @dataclass(frozen=True)
 class FakeSettings:
     """busy_ms: how long each inference takes. fail_from: inferences from this one on fail (0: never).
-    refuse_to_open: open() fails. output: finite, not_a_number, shape for a shape that no head expects, or
-    one_of_a_batch for what a graph gives that was exported for one picture.
+    refuse_to_open: open() fails. open_s: how long it takes. broken_while: while there is a file of this name,
+    inferences fail and so does open().
+    hang_from: inferences from this one on do not return (0: never), and keep the interpreter lock if hang_locked.
+    output: finite, not_a_number, shape for a shape that no head expects, or one_of_a_batch for what a graph gives that
+    was exported for one picture.
     """
 
     busy_ms: float = 0.0
     fail_from: int = 0
     refuse_to_open: bool = False
+    open_s: float = 0.0
+    broken_while: str = ""
+    hang_from: int = 0
+    hang_locked: bool = False
     output: str = "finite"
 
 
@@ -44,6 +53,8 @@ class FakeBackend(Backend):
     def _open(self) -> BackendInfo:
         if self.settings.refuse_to_open:
             raise BackendUnavailableError("fake: told not to open; set fake.refuse_to_open to false")
+        self._require_whole()
+        time.sleep(self.settings.open_s)
         self._calls = 0
         return BackendInfo(
             backend=self.name,
@@ -63,6 +74,9 @@ class FakeBackend(Backend):
         self._calls += 1
         if self.settings.fail_from and self._calls >= self.settings.fail_from:
             raise BackendError(f"fake: inference {self._calls} fails, as told")
+        self._require_whole()
+        if self.settings.hang_from and self._calls >= self.settings.hang_from:
+            (ctypes.PyDLL if self.settings.hang_locked else ctypes.CDLL)(None).sleep(3600)
         end_ns = start_ns + round(self.settings.busy_ms * 1e6)
         # Sleeps most of it, so that the other threads of the node get their turn as with a real library.
         time.sleep(max(end_ns - time.monotonic_ns() - 1_000_000, 0) / 1e9)
@@ -79,6 +93,10 @@ class FakeBackend(Backend):
         if self.settings.output == "one_of_a_batch":
             output = output[:1]
         return RawOutputs((output,), start_ns, time.monotonic_ns() - start_ns)
+
+    def _require_whole(self) -> None:
+        if self.settings.broken_while and Path(self.settings.broken_while).exists():
+            raise BackendError(f"fake: broken while there is {self.settings.broken_while}")
 
     def _close(self) -> None:
         self._calls = 0

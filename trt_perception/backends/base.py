@@ -98,7 +98,8 @@ class Backend(abc.ABC):
         self.allow_fallback = allow_fallback
         self.settings = _settings(type(self), settings or {})
         self._info: BackendInfo | None = None
-        self._earlier_failure: str | None = None
+        self._opened_as: BackendInfo | None = None
+        self._stands_in: str | None = None
         device_kind = (request.device or self.devices[0]).split(":")[0]
         if device_kind not in self.devices:
             raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
@@ -151,12 +152,15 @@ class Backend(abc.ABC):
         except BaseException:
             self._close()
             raise
-        reasons = [reason for reason in (self._earlier_failure, info.fallback_reason) if reason]
-        self._info = replace(info, fallback_reason="; ".join(reasons) or None)
+        self._opened_as = info
+        self.explain_fallback(self._stands_in)
 
-    def explain_fallback(self, reason: str) -> None:
-        """Tells, before open(), that this backend stands in for another; the reason goes into every report."""
-        self._earlier_failure = reason
+    def explain_fallback(self, reason: str | None) -> None:
+        """Tells that this backend stands in for another, None that it does not; the reason goes into every report."""
+        self._stands_in = reason
+        if self._opened_as is not None:
+            reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
+            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
@@ -193,7 +197,7 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = None
+        self._info = self._opened_as = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:
