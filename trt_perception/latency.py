@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trt_perception.live import FrameCounts, Processed
+from trt_perception.live_frames import FrameCounts, Processed
 
 
 def latency_values(

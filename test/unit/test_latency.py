@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trt_perception.latency import latency_values
-from trt_perception.live import FrameCounts, Processed
+from trt_perception.live_frames import FrameCounts, Processed
 from trt_perception.types import Detections, FrameResult, Image, StageTimes
 
 MS = 1_000_000

@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection2DArray
 from trt_perception.annotate import annotate
 from trt_perception.errors import PerceptionError
 from trt_perception.latency import latency_values
-from trt_perception.live import Channel, FrameCounts, Processed, Received
+from trt_perception.live_frames import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
 from trt_perception.ros import qos
 from trt_perception.ros.input_link import InputLink
