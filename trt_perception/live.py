@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
@@ -58,7 +58,8 @@ class LivePipeline(Generic[Message]):
     """Owns the inference thread and the detector between start() and stop().
 
     governor: refuses frames, of all cameras together, that would take more than its share of the time. observer: is
-    told of every inference. A batch is one inference to both: it keeps the device busy once.
+    told of every inference. A batch is one inference to both: it keeps the device busy once. at_rest: called on the
+    inference thread after a frame when no other waits.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LivePipeline(Generic[Message]):
         governor: InferenceGovernor | None = None,
         observer: InferenceObserver | None = None,
         batching: Batching | None = None,
+        at_rest: Callable[[], None] | None = None,
     ) -> None:
         self._channels = list(channels)
         self._detector = detector
@@ -76,6 +78,7 @@ class LivePipeline(Generic[Message]):
         self._running = False
         self._enabled = True
         self._batching = batching or Batching()
+        self._at_rest = at_rest
         self._turns = CameraTurns(len(self._channels))
         self._wake = threading.Condition()
         # Held while a frame is inside the detector, so that a new one is put in between two frames.
@@ -146,21 +149,18 @@ class LivePipeline(Generic[Message]):
                 channel.waiting = None
                 channel.counts.paused += 1
 
-    def max_batch(self, detector: Detector) -> int:
-        """How many frames would go through that detector's network together at most."""
-        limits = (len(self._channels), self._batching.max_frames, detector.max_batch)
-        return min(limit for limit in limits if limit)
-
     def _run(self) -> None:
         while taken := self._take():
             self._process(taken)
+            if self._at_rest is not None and not any(channel.waiting for channel in self._channels):
+                self._at_rest()
 
     def _take(self) -> list[_Taken[Message]]:
         """Waiting frames, of the cameras whose turn it is; none when the thread is to end."""
         with self._wake:
             while self._running:
                 waiting = [i for i, channel in enumerate(self._channels) if channel.waiting is not None]
-                limit = self.max_batch(self._detector)
+                limit = self._batching.limit(len(self._channels), self._detector.max_batch)
                 wait_ns = self._left_to_wait_ns() if 0 < len(waiting) < limit else 0
                 if waiting and wait_ns <= 0:
                     now_ns = time.monotonic_ns()
@@ -234,7 +234,7 @@ class LivePipeline(Generic[Message]):
         with self._in_detector:
             detector = self._detector
             # One that was put in meanwhile may take fewer at once.
-            limit = self.max_batch(detector)
+            limit = self._batching.limit(len(self._channels), detector.max_batch)
             results: list[FrameResult] = []
             for first in range(0, len(frames), limit):
                 results += self._observed(detector, [frame.picture for frame in frames[first : first + limit]])

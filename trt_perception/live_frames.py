@@ -96,3 +96,7 @@ class Batching:
 
     max_frames: int = 0
     max_wait_ns: int = 0
+
+    def limit(self, cameras: int, of_detector: int | None) -> int:
+        """How many frames of so many cameras go together at most; of_detector: what its network takes, None for any."""
+        return min(limit for limit in (cameras, self.max_frames, of_detector) if limit)

@@ -45,6 +45,7 @@ def test_every_figure_in_the_order_in_which_it_happened() -> None:
             "inference_start_offset_ms": 30.0,
             "detection_count": 2.0,
             "dropped_frames_count": 6.0,
+            "batch_size_count": 1.0,
             "backend_index": 0.0,
         }
     )

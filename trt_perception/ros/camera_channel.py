@@ -24,7 +24,7 @@ from trt_perception.ros import qos
 from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
 from trt_perception.ros.serialized_images import SERIALIZED, SerializedImage
-from trt_perception.ros.serialized_results import detections_bytes, require_known_layout
+from trt_perception.ros.serialized_results import detections_bytes
 from trt_perception.statistics import SampleWindow
 
 CameraMessage: TypeAlias = SerializedImage
@@ -66,11 +66,7 @@ class CameraChannel:
         return self.pipeline_channel.counts
 
     def create_publishers(self) -> None:
-        """detections, inference_latency and annotated_image: silent until the node is active.
-
-        Raises PerceptionError when the installed messages are not those that are written here.
-        """
-        require_known_layout()
+        """detections, inference_latency and annotated_image: silent until the node is active."""
         create = self._node.create_lifecycle_publisher
         kinds = (
             (Detection2DArray, "detections", qos.RESULTS),
