@@ -133,6 +133,12 @@ class Detector:
         info = self._backend.info
         return replace(info, notes=info.notes + self._notes) if self._notes else info
 
+    @property
+    def artifact_sha256(self) -> str | None:
+        """The artifact's hash, None where the model file does not give it."""
+        artifact = self.model.artifacts.get(self._backend.choose_artifact(self.model.artifacts))
+        return artifact.sha256 if artifact else None
+
     def takes(self, frame: CameraFrame) -> bool:
         """True when the device decodes that encoding itself; detect() decodes others on the processor."""
         return self._path is not None and frame.encoding in self._path.encodings

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trt_perception.backends import backend_class
 from trt_perception.detector import Detector, WarmUp
-from trt_perception.model_file import ModelFile
 from trt_perception.ros.camera_channel import CameraChannel
 from trt_perception.ros.diagnostics import ERROR, OK, WARN, Status
 
@@ -29,7 +27,7 @@ def inference_status(
     values: dict[str, object] = {
         "lifecycle_state": state,
         "model": detector.model.name,
-        "model_sha256": model_hash(detector.model, info.backend),
+        "model_sha256": detector.artifact_sha256 or "not given",
         "backend": info.backend,
         "requested": info.requested,
         "device": info.device,
@@ -58,9 +56,3 @@ def inference_status(
         return Status("inference", WARN, f"fallback: {info.fallback_reason}", values, device)
     paused = "" if enabled else ", paused by ~/enable"
     return Status("inference", OK, f"{info.backend} on {info.device}, {info.precision}{paused}", values, device)
-
-
-def model_hash(model: ModelFile, backend: str) -> str:
-    """The artifact's hash as the model file gives it, `not given` otherwise."""
-    artifact = model.artifacts.get(backend_class(backend).choose_artifact(model.artifacts))
-    return (artifact.sha256 if artifact else None) or "not given"
