@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pal_statistics_msgs.msg import Statistics
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from vision_msgs.msg import Detection2DArray
@@ -21,6 +21,7 @@ from trt_perception.latency import latency_values
 from trt_perception.live_frames import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
 from trt_perception.ros import qos
+from trt_perception.ros.image_thread import TakenElsewhere
 from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
 from trt_perception.ros.serialized_images import SERIALIZED, SerializedImage
@@ -57,7 +58,7 @@ class CameraChannel:
         self.age_ms = 0.0
         self.class_id_format = "name"
         self._texts: tuple[ModelFile, str, ClassTexts] | None = None
-        self._subscription: Any = None
+        self._subscription: Subscription | None = None
         self._configured = False
 
     @property
@@ -89,8 +90,8 @@ class CameraChannel:
         for publisher in (self._detections, self._latency, self._annotated):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> None:
-        """Starts to receive; every figure of this camera starts again."""
+    def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> Subscription:
+        """What an ImageThread is to take from, which then calls offer; every figure of this camera starts again."""
         self.link = InputLink()
         self.windows = {}
         self.last_error = None
@@ -108,16 +109,16 @@ class CameraChannel:
             self.topic,
             on_image,
             raw=True,
-            # A group of its own: images come in while a service call or a model switch takes its time.
-            callback_group=MutuallyExclusiveCallbackGroup(),
+            callback_group=TakenElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=self._on_lost, incompatible_qos=self._on_incompatible
             ),
             **qos.overridable(qos.IMAGE_SUBSCRIPTION),
         )
+        return self._subscription
 
     def unsubscribe(self) -> None:
-        """Stops receiving; a second call does nothing."""
+        """Destroys the subscription, which nobody takes from any more; a second call does nothing."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None

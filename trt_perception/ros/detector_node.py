@@ -34,6 +34,7 @@ from trt_perception.ros.detector_diagnostics import inference_status
 from trt_perception.ros.detector_parameters import detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
+from trt_perception.ros.image_thread import ImageThread
 from trt_perception.ros.input_diagnostics import InputDiagnostics
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
@@ -78,6 +79,7 @@ class DetectorNode(LifecycleNode):
         self._batching = Batching(self._value("max_batch"), wait_ns)
         self._real_time = RealTime(self._real_time_settings())
         self._collector = QuietCollector()
+        self._images: ImageThread | None = None
         self._governor = InferenceGovernor(self._value("max_inference_share"))
         self._apply_camera_parameters({})
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
@@ -183,9 +185,10 @@ class DetectorNode(LifecycleNode):
         pipeline.set_enabled(self._enabled)
         pipeline.start()
         self._pipeline = pipeline
-        for camera, diagnostics in zip(self._cameras, self._inputs, strict=True):
+        for diagnostics in self._inputs:
             diagnostics.start_again()
-            camera.subscribe(pipeline.offer)
+        self._images = ImageThread(self.context, self._images_failed)
+        self._images.start([camera.subscribe(pipeline.offer) for camera in self._cameras])
         self._active = True
         self._settle()
         topics = ", ".join(camera.topic for camera in self._cameras)
@@ -196,9 +199,20 @@ class DetectorNode(LifecycleNode):
         self._real_time.apply()
         self._collector.start()
 
+    def _images_failed(self, error: Exception) -> None:
+        """Ends the process, as an error in a callback of the executor's does."""
+
+        def fail() -> None:
+            raise error
+
+        self.executor.create_task(fail)
+
     def _end_inference(self) -> None:
         self._active = False
         self._collector.stop()
+        if self._images is not None:
+            self._images.stop()
+            self._images = None
         for camera in self._cameras:
             camera.unsubscribe()
         self._supervisor.stop()
