@@ -12,25 +12,21 @@ from collections import deque
 _DOMAINS = [d for d in range(1, 102) if str(d) != os.environ.get("ROS_DOMAIN_ID")]
 random.Random(os.getpid()).shuffle(_DOMAINS)
 _next = itertools.cycle(_DOMAINS)
-# One graph follows the other in a process, and few exist at once.
-_held: deque[socket.socket] = deque(maxlen=16)
+
+# A name in the kernel for each domain that this process has taken lately, so that two test runs on one machine do not
+# meet; more graphs than these are never open at once.
+_taken: deque[socket.socket] = deque(maxlen=16)
 
 
 def private_domain() -> int:
-    """A domain that no other graph is in, of this process or of another test run on this machine.
-
-    Two runs side by side would otherwise hear each other now and then, and fail where nothing is wrong. A name in
-    Linux's abstract socket namespace marks a domain as taken and goes with the process.
-    """
+    """A domain that no other test on this machine is in."""
     for domain in itertools.islice(_next, len(_DOMAINS)):
-        mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            mark.bind(f"\0trt_perception_test_domain_{domain}")
+            name.bind(f"\0trt_perception_test_domain_{domain}")
         except OSError:
-            mark.close()
+            name.close()
             continue
-        if len(_held) == _held.maxlen:
-            _held[0].close()
-        _held.append(mark)
+        _taken.append(name)
         return domain
-    raise RuntimeError(f"all of the {len(_DOMAINS)} ROS domains are taken by test runs on this machine")
+    raise RuntimeError("all ROS domains are taken by other tests on this machine; wait until they have ended")

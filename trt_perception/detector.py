@@ -81,7 +81,8 @@ class Detector:
         # Place of the backend in the list that it was chosen from; 0 is the one that was wanted.
         self.backend_index = 0
         plan = FramePlan(model.input, self.recognised.name, self._head.needs_nms, len(model.labels))
-        path = backend.frame_path(plan)
+        # The short ways run as many frames as there are; infer() fills a fixed batch up.
+        path = backend.frame_path(plan) if (backend.info.inputs[0].shape[0] or 1) == 1 else None
         self._path = None if isinstance(path, str) else path
         self._notes: tuple[str, ...] = (
             (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()
@@ -335,11 +336,11 @@ def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:
     spec = info.inputs[0]
-    wanted = (1, model.input.channels, model.input.height, model.input.width)
-    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape, wanted, strict=True)):
+    wanted = (model.input.channels, model.input.height, model.input.width)
+    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape[1:], wanted, strict=True)):
         raise BackendError(
-            f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
-            f"{spec}; correct `input` in the model file, or export the model with a batch of 1 or a free one"
+            f"model {model.name!r} is to be run on {wanted} (channels, height, width), but the network takes {spec}; "
+            "correct `input` in the model file"
         )
 
 

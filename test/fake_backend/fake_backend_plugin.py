@@ -27,8 +27,8 @@ class FakeSettings:
     refuse_to_open: open() fails. open_s: how long it takes. broken_while: while there is a file of this name,
     inferences fail and so does open().
     hang_from: inferences from this one on do not return (0: never), and keep the interpreter lock if hang_locked.
-    output: finite, not_a_number, shape for a shape that no head expects, or one_of_a_batch for what a graph gives that
-    was exported for one picture.
+    output, from inference output_from on: finite, not_a_number, infinite, shape for a shape that no head expects, or
+    one_of_a_batch for what a graph gives that was exported for one picture.
     """
 
     busy_ms: float = 0.0
@@ -39,6 +39,7 @@ class FakeSettings:
     hang_from: int = 0
     hang_locked: bool = False
     output: str = "finite"
+    output_from: int = 0
 
 
 class FakeBackend(Backend):
@@ -86,11 +87,12 @@ class FakeBackend(Backend):
         output = np.zeros((len(batch), 4 + CLASSES, 1), np.float32)
         output[:, :4, 0] = (SIDE_PX / 2, SIDE_PX / 2, 64, 32)
         output[:, 4 + 7, 0] = 0.9
-        if self.settings.output == "not_a_number":
-            output[:] = np.nan
-        if self.settings.output == "shape":
+        kind = self.settings.output if self._calls >= self.settings.output_from else "finite"
+        if kind in ("not_a_number", "infinite"):
+            output[:] = np.nan if kind == "not_a_number" else np.inf
+        if kind == "shape":
             output = output[0]
-        if self.settings.output == "one_of_a_batch":
+        if kind == "one_of_a_batch":
             output = output[:1]
         return RawOutputs((output,), start_ns, time.monotonic_ns() - start_ns)
 

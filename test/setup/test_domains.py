@@ -24,7 +24,7 @@ def other_run(domain: int) -> subprocess.CompletedProcess[str]:
 
 def test_a_domain_that_is_in_use_is_not_given_to_another_run() -> None:
     taken = domains.private_domain()
-    assert "are taken by test runs" in other_run(taken).stderr
+    assert "taken by other tests" in other_run(taken).stderr
     for _ in range(20):  # a run holds the newest only
         domains.private_domain()
     assert other_run(taken).stdout.strip() == str(taken)

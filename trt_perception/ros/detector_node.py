@@ -19,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import LabelInfo
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import require_trusted_paths
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
 from trt_perception.engine.prepare import ensure_engine
@@ -31,7 +32,7 @@ from trt_perception.ros import qos
 from trt_perception.ros.backend_supervisor import BackendSupervisor
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
 from trt_perception.ros.detector_diagnostics import inference_status
-from trt_perception.ros.detector_parameters import detector_parameters
+from trt_perception.ros.detector_parameters import TRUST_PARAMETERS, detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
 from trt_perception.ros.image_thread import ImageThread
@@ -42,6 +43,7 @@ from trt_perception.ros.quiet_collection import QuietCollector
 from trt_perception.ros.real_time import ANY_CORE, RealTime, RealTimeSettings
 from trt_perception.ros.run_node import run_node
 from trt_perception.ros.serialized_results import require_known_layout
+from trt_perception.trust import Trust
 from trt_perception.types import Thresholds
 
 # A change of one of these opens another detector; a change of a threshold does not.
@@ -61,12 +63,15 @@ class DetectorNode(LifecycleNode):
         self._problem: str | None = None
         self._enabled = True
         self._active = False
+        self._stopped = False
         # Held while the detector that runs, or its thresholds, are replaced: by a parameter or by the fallback chain.
         self._changing = threading.RLock()
         # One transition or change of the detector at a time: services and the fallback chain ask on their own threads.
         self._transition = threading.RLock()
         self._supervisor = BackendSupervisor(self)
         self._supervised: dict[str, Any] = {}
+        declare_parameters(self, TRUST_PARAMETERS)
+        self._trust = Trust.of(self._value("require_checksum"), self._value("model_root"))
         self._specs = {s.name: s for s in [*detector_parameters(self._model_thresholds()), *backend_setting_specs()]}
         declare_parameters(self, self._specs.values())
         # Thresholds that the user did not give follow the model file, also when the model changes.
@@ -96,12 +101,18 @@ class DetectorNode(LifecycleNode):
 
     def start(self) -> None:
         """Configures and activates, unless autostart is off; a failure is logged and shown in /diagnostics."""
-        if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        try:
+            if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            # The node is being destroyed under a transition that had begun before the signal came.
+            if not self._stopped:
+                raise
 
     def stop(self) -> None:
         """Ends inference and frees the backend, whatever the state."""
         with self._transition:
+            self._stopped = True
             self._end_inference()
             self._close_detector()
             self._supervisor.close()
@@ -139,6 +150,8 @@ class DetectorNode(LifecycleNode):
         """rclpy swallows what a transition raises: log it and fail the transition instead."""
         try:
             with self._transition:
+                if self._stopped:
+                    return TransitionCallbackReturn.FAILURE
                 step()
         except PerceptionError as error:
             self._problem = str(error)
@@ -165,7 +178,8 @@ class DetectorNode(LifecycleNode):
 
     def _build_engines(self) -> None:
         """Builds the TensorRT engines that are missing: only here, where no image waits for minutes."""
-        model = load_model(self._value("model"))
+        model = load_model(self._value("model"), self._trust)
+        self._require_trusted_settings({})
         cache = self._value("tensorrt.cache_directory")
         for text in self._value("backends"):
             engine = ensure_engine(model, BackendRequest.parse(text), cache=cache)
@@ -177,10 +191,19 @@ class DetectorNode(LifecycleNode):
         self._warm_up_or_fall_back(self._detector)
         self._announce(self._detector)
         super().on_activate(state)
+        try:
+            self._begin_inference(self._detector)
+        except BaseException:
+            self._end_inference()
+            raise
+        topics = ", ".join(camera.topic for camera in self._cameras)
+        self.get_logger().info(f"active: listens on {topics}")
+
+    def _begin_inference(self, detector: Detector) -> None:
         self._supervise()
         channels = [camera.pipeline_channel for camera in self._cameras]
         pipeline = LivePipeline(
-            channels, self._detector, self._governor, self._supervisor, self._batching, self._collector.rest
+            channels, detector, self._governor, self._supervisor, self._batching, self._collector.rest
         )
         pipeline.set_enabled(self._enabled)
         pipeline.start()
@@ -191,8 +214,6 @@ class DetectorNode(LifecycleNode):
         self._images.start([camera.subscribe(pipeline.offer) for camera in self._cameras])
         self._active = True
         self._settle()
-        topics = ", ".join(camera.topic for camera in self._cameras)
-        self.get_logger().info(f"active: listens on {topics}")
 
     def _settle(self) -> None:
         """What has to be done when everything is loaded and every thread there is."""
@@ -233,12 +254,8 @@ class DetectorNode(LifecycleNode):
 
         index: the backend at this place of the list alone; None: the first, with allow_fallback the first that opens.
         """
-        settings: dict[str, dict[str, Any]] = {}
-        for name in self._specs:
-            backend, dot, setting = name.partition(".")
-            if dot:
-                settings.setdefault(backend, {})[setting] = changed.get(name, self._value(name))
-        model = load_model(changed.get("model", self._value("model")))
+        settings = self._require_trusted_settings(changed)
+        model = load_model(changed.get("model", self._value("model")), self._trust)
         backends = list(changed.get("backends", self._value("backends")))
         detector = Detector.open(
             model,
@@ -248,6 +265,16 @@ class DetectorNode(LifecycleNode):
         )
         detector.thresholds = self._thresholds(changed, model.thresholds)
         return detector
+
+    def _require_trusted_settings(self, changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The settings of every backend; raises PerceptionError for a path that leads out of model_root."""
+        settings: dict[str, dict[str, Any]] = {}
+        for name in self._specs:
+            backend, dot, setting = name.partition(".")
+            if dot:
+                settings.setdefault(backend, {})[setting] = changed.get(name, self._value(name))
+        require_trusted_paths(settings, self._trust)
+        return settings
 
     def _thresholds(self, changed: dict[str, Any], of_model: Thresholds) -> Thresholds:
         """The user's thresholds where given, the model's otherwise."""
@@ -395,7 +422,7 @@ class DetectorNode(LifecycleNode):
         """The thresholds of the model that will be loaded, for the parameters' defaults."""
         override = self._parameter_overrides.get("model")
         try:
-            return load_model(str(override.value) if override else DEMO_MODEL).thresholds
+            return load_model(str(override.value) if override else DEMO_MODEL, self._trust).thresholds
         except PerceptionError:
             return Thresholds()  # on_configure reports what is wrong with the model
 
@@ -405,6 +432,10 @@ class DetectorNode(LifecycleNode):
             problem = self._specs[name].problem_with(value) if name in self._specs else None
             if problem is not None:
                 return SetParametersResult(successful=False, reason=problem)
+        try:
+            self._require_trusted_settings(changed)
+        except PerceptionError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         if self._detector is not None and any(name in changed for name in _OPENS):
             try:
                 self._switch_detector(changed)

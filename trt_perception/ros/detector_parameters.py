@@ -10,6 +10,17 @@ from trt_perception.types import Thresholds
 CLASS_ID_FORMATS = ("name", "index")
 IMAGE_TRANSPORTS = ("raw", "compressed")
 
+# Declared before the others, because `model` is already read for their defaults.
+TRUST_PARAMETERS = [
+    ParameterSpec("require_checksum", False, "refuse a model file without a sha256 for every artifact", read_only=True),
+    ParameterSpec(
+        "model_root",
+        (),
+        "folders in which the model, what it names, and files named by settings have to lie; empty: anywhere",
+        read_only=True,
+    ),
+]
+
 
 def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
     """The table; thresholds are those of the model file, which hold until the user sets others."""
