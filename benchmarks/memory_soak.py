@@ -50,11 +50,15 @@ def memory_mb(pid: int) -> dict[str, float]:
 def soak(frames: int, model: str, environment: Mapping[str, str]) -> Iterator[tuple[int, dict[str, float]]]:
     """Yields how many frames were answered and the node's memory, after every block; raises PerceptionError."""
     arguments = ["-r", "image:=image_raw", "-p", f"model:={model}"]
-    with node_processes([NodeCommand("trt_perception.ros.detector_node", arguments)], environment) as nodes:
+    with node_processes([NodeCommand("detector_node", arguments)], environment) as nodes:
         rclpy.init(args=[])
         try:
             probe = CameraProbe(np.stack(camera_frames(640, 480)), _RATE_HZ)
-            probe.wait_for_detector()
+            try:
+                probe.wait_for_detector()
+            except TimeoutError as error:
+                nodes[0].require_alive()
+                raise PerceptionError(str(error)) from error
             answered = 0
             while answered < frames:
                 rows = probe.block(min(_BLOCK_FRAMES, frames - answered))
