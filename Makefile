@@ -6,13 +6,14 @@ PYTHON ?= $(shell .venv/bin/python -ISc 'import sys; print(sys._base_executable)
 
 SHELL := /bin/bash
 PYTEST_ARGUMENTS ?=
+CASES ?= 100000
 # Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
 IN_VENV := .venv/bin/python -m tools.setup.environment
 # Launch files are left out of the type check: their folder bears the name of ROS's launch.
 TYPED := trt_perception test tools benchmarks setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test benchmark lint format lock clean
+.PHONY: help setup setup-test demo test benchmark lint fuzz format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ benchmark: setup-test  ## what everything around the network costs, against the 
 
 lint: setup-test  ## linter and type checker only
 	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(TYPED)
+
+fuzz: setup-test  ## random and damaged input for everything that reads it: make fuzz CASES=1000000
+	@$(IN_VENV) .venv/bin/python -m test.fuzz --cases $(CASES)
 
 format: setup-test  ## bring the source into the project's format
 	@.venv/bin/ruff format .
