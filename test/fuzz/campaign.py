@@ -8,6 +8,7 @@ import resource
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ctypes import c_int64
 from dataclasses import dataclass, field
 from queue import Empty
@@ -152,7 +153,9 @@ def _work(table: str, name: str, first: int, end: int, current: Any, answers: An
     # Libraries complain of damaged input on standard error, hundreds of lines a second.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     target: Target = importlib.import_module(table).TARGETS[name]
-    target.run_case(-1)  # imports and caches come before the limit
+    # Imports and caches come before the limit.
+    with suppress(Exception):
+        target.run_case(-1)
     _limit_memory()
     accepted = found = 0
     start_s = time.process_time()

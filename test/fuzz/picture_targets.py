@@ -32,7 +32,7 @@ def _pictures() -> tuple[bytes, ...]:
             for dtype in (np.uint8, np.uint16, np.float32):
                 pixels: AnyArray = random.integers(0, 255, shape).astype(dtype)
                 try:
-                    good, data = cv2.imencode(suffix, pixels)  # type: ignore[arg-type]
+                    good, data = cv2.imencode(suffix, pixels)
                 except cv2.error:
                     continue
                 if good:

@@ -27,8 +27,8 @@ def test_bad_input_is_refused_and_nothing_else_happens(target: Target) -> None:
     ],
 )
 def test_a_fault_is_found_and_its_case_is_named(planted: str, words: str) -> None:
-    campaign = run_campaign("test.fuzz.planted", {planted: 6}, case_limit_s=1.0)
-    assert campaign.total == 6
+    campaign = run_campaign("test.fuzz.planted", {planted: 9}, case_limit_s=1.0)
+    assert campaign.total == 9
     assert campaign.findings and all(words in finding.what for finding in campaign.findings)
     again = run_campaign("test.fuzz.planted", {planted: 1}, first=campaign.findings[0].index, case_limit_s=1.0)
     assert [finding.index for finding in again.findings] == [campaign.findings[0].index]
