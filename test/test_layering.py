@@ -28,6 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "own_process",
         "onnx_package",
         "telemetry",
+        "watchdog_process",
+        "inference_watchdog",
     ),
     (
         "types",
@@ -50,7 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
+    ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )

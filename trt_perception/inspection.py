@@ -26,8 +26,8 @@ class ArtifactReport:
 
     kind: onnx, torchscript or engine. external_data: sha256 of each file beside it that holds its weights. inputs,
     outputs: as the file states them, or as the library that runs it does; empty where neither can be asked. runs_on:
-    the backend and device that opened it. onnx: None for other kinds and without the onnx package. missing: what stands
-    between this file and detections, each with what to do.
+    the backend and device that opened it. notes: what that backend says of how it runs. onnx: None for other kinds and
+    without the onnx package. missing: what stands between this file and detections, each with what to do.
     """
 
     path: Path
@@ -41,6 +41,7 @@ class ArtifactReport:
     onnx: OnnxReport | None = None
     runs_on: str | None = None
     head: Recognised | None = None
+    notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
@@ -102,7 +103,8 @@ def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str
     report, reasons = _opened(report, replace(model, artifacts={kind: artifact}))
     if report.runs_on is None and model.head == AUTO:
         report, further = _recognised_by_shape(report, model.labels)
-        reasons += further
+        # What was found in the outputs may be the reason why it did not open.
+        reasons += [reason for reason in further if reason not in reasons]
     return replace(report, missing=(*missing, *reasons))
 
 
@@ -114,7 +116,7 @@ def _opened(report: ArtifactReport, model: ModelFile) -> tuple[ArtifactReport, l
     try:
         with Detector.open(model, names[0]) as detector:
             info = detector.info
-            report = replace(report, runs_on=f"{names[0]}, {info.device} ({info.device_name})")
+            report = replace(report, runs_on=f"{names[0]}, {info.device} ({info.device_name})", notes=info.notes)
             if not report.inputs:
                 inputs, outputs = (tuple(map(_tensor, specs)) for specs in (info.inputs, detector.output_specs()))
                 report = replace(report, inputs=inputs, outputs=outputs)

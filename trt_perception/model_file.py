@@ -15,15 +15,28 @@ from trt_perception.located_yaml import Section, read_yaml
 from trt_perception.trust import ANYTHING, Trust
 from trt_perception.types import Thresholds
 
-Resize: TypeAlias = Literal["letterbox", "stretch", "crop"]
+Resize: TypeAlias = Literal["letterbox", "letterbox_top_left", "stretch", "crop"]
 NetworkColor: TypeAlias = Literal["rgb", "bgr", "gray"]
 
-RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "stretch", "crop")
+RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "letterbox_top_left", "stretch", "crop")
 NETWORK_COLORS: tuple[NetworkColor, ...] = ("rgb", "bgr", "gray")
 ONNX = "onnx"
 ARTIFACT_KINDS = (ONNX, "torchscript", "engine")
 MAX_SIDE_PX = 16384
 TASKS = ("detect", "classify")
+# The table of heads lies above this module, which has to name the line of a name that is not in it.
+HEAD_NAMES = (
+    "yolov8",
+    "yolov5",
+    "yolox",
+    "end_to_end",
+    "rtdetr",
+    "detr",
+    "torchvision",
+    "ssd",
+    "efficient_nms",
+    "classification",
+)
 MAX_LABELS_BYTES = 1 << 20
 
 
@@ -32,7 +45,8 @@ class InputSpec:
     """What the network expects of its input tensor, NCHW.
 
     width, height: pixels. value = (pixel * scale - mean) / std for each channel, pixel in 0..255.
-    resize: `letterbox` keeps the aspect ratio and fills the border with pad_value, `stretch` does not keep it,
+    resize: `letterbox` keeps the aspect ratio, puts the picture into the middle and fills the border with pad_value,
+    `letterbox_top_left` puts it into the left upper corner (as YOLOX does), `stretch` does not keep the ratio,
     `crop` scales the short side to short_side pixels and cuts the centre out (as ImageNet models are evaluated);
     short_side counts there alone, and is at least the longer of width and height. Raises ModelFileError if not.
     """
@@ -148,7 +162,7 @@ def load_model_file(path: Path, trust: Trust = ANYTHING) -> ModelFile:
     if input_section is None:
         raise root.invalid("input", "is missing; give at least input.width and input.height")
     input_spec = _input(input_section)
-    head = root.take("head", str, "auto")
+    head = _choice(root, "head", "auto", ("auto", *HEAD_NAMES))
     labels = _labels(root, trust)
     thresholds = _thresholds(root.take_section("thresholds"))
     nms = root.take_section("nms")

@@ -84,7 +84,8 @@ def _from_artifact(path: Path, metadata: Mapping[str, str]) -> ModelFile:
         raise ModelFileError(f"{path} is made for the task {task!r}; only {', '.join(_RESIZE_OF_TASK)} are supported")
     height, width = size
     # Ultralytics feeds its RT-DETR without regard to the picture's proportions.
-    resize = "stretch" if "rtdetr" in metadata.get("description", "").lower() else _RESIZE_OF_TASK[task]
+    is_rtdetr = "rtdetr" in metadata.get("description", "").lower().replace("-", "")
+    resize = "stretch" if is_rtdetr else _RESIZE_OF_TASK[task]
     return ModelFile(
         name=path.stem,
         task=task,

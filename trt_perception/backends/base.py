@@ -101,7 +101,8 @@ class Backend(abc.ABC):
         self.allow_fallback = allow_fallback
         self.settings = _settings(type(self), settings or {})
         self._info: BackendInfo | None = None
-        self._earlier_failure: str | None = None
+        self._opened_as: BackendInfo | None = None
+        self._stands_in: str | None = None
         device_kind = (request.device or self.devices[0]).split(":")[0]
         if device_kind not in self.devices:
             raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
@@ -154,25 +155,41 @@ class Backend(abc.ABC):
         except BaseException:
             self._close()
             raise
-        reasons = [reason for reason in (self._earlier_failure, info.fallback_reason) if reason]
-        self._info = replace(info, fallback_reason="; ".join(reasons) or None)
+        self._opened_as = replace(info, notes=(*info.notes, *_batch_note(info.inputs)))
+        self.explain_fallback(self._stands_in)
 
-    def explain_fallback(self, reason: str) -> None:
-        """Tells, before open(), that this backend stands in for another; the reason goes into every report."""
-        self._earlier_failure = reason
+    def explain_fallback(self, reason: str | None) -> None:
+        """Tells that this backend stands in for another, None that it does not; the reason goes into every report."""
+        self._stands_in = reason
+        if self._opened_as is not None:
+            reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
+            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 
-        Raises BackendError when the tensor does not fit, when the backend is not open, or when the run fails; the
-        backend stays open. A tensor that is not contiguous is copied first.
+        Where the network's batch is fixed, fewer pictures are enough: zeros fill it up, and the outputs' first axis is
+        cut to the pictures given. Raises BackendError when the tensor does not fit, when the backend is not open, or
+        when the run fails; the backend stays open. A tensor that is not contiguous is copied first.
         """
         spec = self.info.inputs[0]
+        places = _fixed_batch(self.info.inputs)
+        if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
+            return self._infer_filled_up(batch, places)
         if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
             raise BackendError(
                 f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
             )
         return self._infer(np.ascontiguousarray(batch))
+
+    def _infer_filled_up(self, batch: AnyArray, places: int) -> RawOutputs:
+        """infer() on a network whose batch is fixed at more pictures than there are."""
+        count = len(batch)
+        whole = np.zeros((places, *batch.shape[1:]), batch.dtype)
+        whole[:count] = batch
+        raw = self.infer(whole)
+        # An output without a batch axis stays as it is.
+        return replace(raw, arrays=tuple(a[:count] if a.shape[:1] == (places,) else a for a in raw.arrays))
 
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
         """Memory for the input, float32 of that shape, which infer() takes without a copy when it is given just that.
@@ -196,7 +213,7 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = None
+        self._info = self._opened_as = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:
@@ -244,6 +261,22 @@ def require_writable_setting(request: BackendRequest, setting: str, file: str | 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(w is None or w == n for n, w in zip(shape, wanted, strict=True))
+
+
+def _fixed_batch(inputs: Sequence[TensorSpec]) -> int:
+    """The number of pictures that the first input takes, 0 where that is free or the input has no axes."""
+    return (inputs[0].shape[0] or 0) if inputs and inputs[0].shape else 0
+
+
+def _batch_note(inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """What a batch that is fixed at several pictures costs; nothing for others."""
+    places = _fixed_batch(inputs)
+    if places < 2:
+        return ()
+    return (
+        f"the network's batch is fixed at {places}: places without a picture are filled with zeros and take as long; "
+        "export it with a batch of 1 or a free one",
+    )
 
 
 def _or(words: Sequence[str]) -> str:

@@ -17,7 +17,9 @@ from trt_perception.backends.base import (
     require_thread_count,
     require_writable_setting,
 )
+from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
+from trt_perception.backends.onnxruntime_frame_path import OnDevice, OnnxRuntimeFramePath
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.external_data import external_files
@@ -92,6 +94,7 @@ class OnnxRuntimeBackend(Backend):
     path_settings: ClassVar[tuple[str, ...]] = ("tensorrt_engine_cache", "profile_to")
 
     _session: onnxruntime.InferenceSession | None = None
+    _frame_path: OnnxRuntimeFramePath | None = None
 
     def _open(self) -> BackendInfo:
         ort = onnxruntime_part()
@@ -205,6 +208,35 @@ class OnnxRuntimeBackend(Backend):
         options.log_severity_level = 3
         return options
 
+    def frame_path(self, plan: FramePlan) -> FramePath | str | None:
+        """See Backend.frame_path."""
+        if self.info.device == "cpu":
+            return None
+        settings: OnnxRuntimeSettings = self.settings
+        if settings.profile_to:
+            return "a profile is taken, which is of the network's nodes alone"
+        if self.info.inputs[0].dtype != "float32":
+            return f"the network takes {self.info.inputs[0]}; the graphs around it are for float32"
+        self._frame_path = self.make_frame_path(plan, "CUDAExecutionProvider", "cuda")
+        return self._frame_path
+
+    def make_frame_path(self, plan: FramePlan, provider: str, device: str) -> OnnxRuntimeFramePath:
+        """The short way on that device of ONNX Runtime's; raises BackendError where its graphs do not load."""
+        ort = onnxruntime_part()
+
+        def open_graph(path: Path) -> Any:
+            options = self._session_options(ort)
+            return ort.InferenceSession(str(path), options, providers=[(provider, self._provider_options(provider))])
+
+        def copy_of(array: AnyArray) -> Any:
+            return ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), device, self.device_index)
+
+        try:
+            on_device = OnDevice(copy_of, open_graph, device, self.device_index)
+            return OnnxRuntimeFramePath(self._session, on_device, plan)
+        except Exception as error:  # as in _load
+            raise BackendError(f"{self.request} cannot prepare frames on {device}: {_first_line(error)}") from error
+
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._session is not None
         start_ns = time.monotonic_ns()
@@ -216,6 +248,9 @@ class OnnxRuntimeBackend(Backend):
         return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
 
     def _close(self) -> None:
+        path, self._frame_path = self._frame_path, None
+        if path is not None:
+            path.close()
         session, self._session = self._session, None
         if session is not None and self.settings.profile_to:
             # The library adds the date to the name.

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         info = detector.info
         log.info("%s on %s, %s (%s), %s", model.name, info.backend, info.device, info.device_name, info.precision)
         log.info("head %s: %s", detector.recognised.name, detector.recognised.reason)
+        for note in info.notes:
+            log.info("%s", note)
         if info.fallback_reason is not None:
             log.warning("fallback: %s", info.fallback_reason)
         detector.warm_up()

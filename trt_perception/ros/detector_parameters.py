@@ -34,6 +34,34 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             "allow_fallback", False, "another device, or the next of `backends`, may run instead; it is announced"
         ),
         ParameterSpec(
+            "max_consecutive_errors",
+            5,
+            "frames in a row whose inference fails before another backend runs (allow_fallback) or the node becomes "
+            "inactive; 0: never",
+            0,
+            1_000_000,
+        ),
+        ParameterSpec(
+            "backend_retry_s",
+            60.0,
+            "a backend that failed is tried again after so long; 0: only when ~/retry_backends is called",
+            0,
+            1e9,
+        ),
+        ParameterSpec(
+            "warm_fallback",
+            False,
+            "keep the next of `backends` open, which takes its memory too, so that it takes over at once",
+        ),
+        ParameterSpec(
+            "inference_timeout_s",
+            2.0,
+            "an inference that takes longer hangs: the process is ended so that it can be started again; 0: never",
+            0,
+            1e9,
+        ),
+        ParameterSpec("image_timeout_s", 1.5, "no image for so long is an error in /diagnostics", 0.01, 1e9),
+        ParameterSpec(
             "score_threshold", thresholds.score, "candidates above it count, 0-1; default: the model file's", 0, 1
         ),
         ParameterSpec(
