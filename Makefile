@@ -22,7 +22,7 @@ for example PYTHON=python3, or install it: sudo apt install python3" >&2; exit 1
 
 .DEFAULT_GOAL := help
 <<<<<<< HEAD
-.PHONY: help setup setup-test demo test benchmark lint fuzz format lock clean
+.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean
 =======
 .PHONY: help setup setup-test demo test soak benchmark lint format lock clean
 >>>>>>> main
@@ -55,6 +55,9 @@ lint: setup-test  ## linter and type checker only
 
 fuzz: setup-test  ## random and damaged input for everything that reads it: make fuzz CASES=1000000
 	@$(IN_VENV) .venv/bin/python -m test.fuzz --cases $(CASES)
+
+coverage: setup-test  ## all tests with coverage, also of the processes that they start
+	@$(IN_VENV) .venv/bin/python -m tools.coverage_run $(PYTEST_ARGUMENTS)
 
 format: setup-test  ## bring the source into the project's format
 	@.venv/bin/ruff format .

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trt_perception.artifact_metadata import read_metadata
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path, read_manifest
 from trt_perception.class_choice import ClassChoice
 from trt_perception.control_budget import BudgetMonitor
@@ -17,6 +19,7 @@ from trt_perception.errors import BackendError, ImageError, ModelFileError, Outp
 from trt_perception.heads import HeadContext, head_for
 from trt_perception.model_file import InputSpec
 from trt_perception.models import load_model
+from trt_perception.onnx_report import report_onnx
 from trt_perception.placement import NetworkToImage
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
@@ -66,3 +69,28 @@ def test_a_manifest_with_an_infinite_size_is_none(tmp_path: Path) -> None:
 def test_a_number_without_end_in_an_onnx_takes_no_time() -> None:
     with pytest.raises(ModelFileError, match="this is no ONNX model"):
         read_nodes(b"\x80" * 1_000_000)
+
+
+def test_an_archive_whose_entry_claims_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/extra/config.txt", '{"task": "detect"}')
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\x01\x02") + 20  # compressed size in the central directory
+    content[start : start + 4] = (0x7FFFFFF0).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert read_metadata(path) == {}
+
+
+def test_the_producer_of_an_onnx_need_not_be_utf8(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the onnx package reads graphs")
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\x08\x08\x12\x02\xff\xfe\x3a\x00")
+    assert report_onnx(path).producer == "\ufffd\ufffd"
+
+
+def test_an_input_without_cells_gives_no_boxes() -> None:
+    choice = ClassChoice(Thresholds(), ("a",))
+    outputs = [np.zeros((1, 0, 6), np.float32)]
+    found = postprocess(outputs, head_for("yolox"), HeadContext(0, 0, 1), choice, NetworkToImage(1, 1, 0, 0, 64, 64))
+    assert len(found) == 0
