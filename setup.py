@@ -48,9 +48,9 @@ setup(
     entry_points={
         "console_scripts": [
             "trt-perception = trt_perception.cli.main:main",
-            "detector_node = trt_perception.ros.detector_node:main",
-            "camera_node = trt_perception.ros.camera_node:main",
-            "budget_monitor_node = trt_perception.ros.budget_monitor_node:main",
+            "detector_node = trt_perception.ros.start:detector_node",
+            "camera_node = trt_perception.ros.start:camera_node",
+            "budget_monitor_node = trt_perception.ros.start:budget_monitor_node",
         ],
     },
 )

@@ -100,7 +100,7 @@ def measure(run: Run, environment: Mapping[str, str]) -> tuple[Books, dict[str, 
 
 def _detector(run: Run) -> NodeCommand:
     arguments = ("-r", "image:=image_raw", "-p", f"model:={run.model}", "-p", f"backends:=['{run.backend}']")
-    return NodeCommand("trt_perception.ros.detector_node", arguments)
+    return NodeCommand("detector_node", arguments)
 
 
 def _camera(run: Run) -> NodeCommand:
@@ -112,7 +112,7 @@ def _camera(run: Run) -> NodeCommand:
         "wait_for_subscriber": "true",
     }
     arguments = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
-    return NodeCommand("trt_perception.ros.camera_node", arguments)
+    return NodeCommand("camera_node", arguments)
 
 
 def _wait(

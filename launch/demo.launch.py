@@ -41,7 +41,7 @@ def _camera(context: LaunchContext) -> list[Action]:
             remappings=[("image_raw", topic), ("image_raw/compressed", f"{topic}/compressed")],
             env=with_dds_variables(context.environment, share_directory() / "config"),
             respawn=True,
-            respawn_delay=1.0,
+            respawn_delay=0.5,
         )
     ]
 

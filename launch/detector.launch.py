@@ -76,7 +76,7 @@ def _nodes(context: LaunchContext) -> list[Action]:
         "output": "screen",
         "env": with_dds_variables(context.environment, share_directory() / "config"),
         "respawn": True,
-        "respawn_delay": 1.0,
+        "respawn_delay": 0.5,
     }
     return [
         Node(

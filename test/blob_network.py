@@ -113,11 +113,16 @@ def arrange(layout: str, corners: torch.Tensor, score: torch.Tensor) -> Any:
     return count.int(), corners, score, numbers.int()
 
 
-def write_onnx(path: Path, layout: str, metadata: Mapping[str, object], *, free_size: bool = False) -> None:
-    """Exports it with a free batch axis, and with free width and height where asked for."""
+def write_onnx(
+    path: Path, layout: str, metadata: Mapping[str, object], *, free_size: bool = False, fixed_batch: int = 0
+) -> None:
+    """Exports it with a free batch axis unless that is fixed, and with free width and height where asked for."""
     import torch
 
-    _export(path, network(layout), torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX), LAYOUTS[layout].outputs, metadata, free_size)
+    example = torch.zeros(fixed_batch or 1, 3, HEIGHT_PX, WIDTH_PX)
+    free = {0: "batch"} if not fixed_batch else {}
+    free_of_input = {**free, **({2: "height", 3: "width"} if free_size else {})}
+    _export(path, network(layout), example, LAYOUTS[layout].outputs, metadata, free, free_of_input)
 
 
 def _export(
@@ -126,7 +131,8 @@ def _export(
     example: torch.Tensor,
     outputs: Sequence[str],
     metadata: Mapping[str, object],
-    free_size: bool = False,
+    free: Mapping[int, str],
+    free_of_input: Mapping[int, str],
 ) -> None:
     import onnx
     import torch
@@ -140,10 +146,7 @@ def _export(
             opset_version=17,
             input_names=["images"],
             output_names=list(outputs),
-            dynamic_axes={
-                "images": {0: "batch", **({2: "height", 3: "width"} if free_size else {})},
-                **{name: {0: "batch"} for name in outputs},
-            },
+            dynamic_axes={"images": dict(free_of_input), **{name: dict(free) for name in outputs}},
             dynamo=False,
         )
     model = onnx.load(str(path))
@@ -180,4 +183,5 @@ def write_classifier(path: Path, metadata: Mapping[str, object]) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return 4 * images.mean((2, 3))
 
-    _export(path, Mean().eval(), torch.zeros(1, 3, 64, 64), ("output0",), metadata)
+    free = {0: "batch"}
+    _export(path, Mean().eval(), torch.zeros(1, 3, 64, 64), ("output0",), metadata, free, free)

@@ -22,8 +22,8 @@ from test.blob_network import (
     write_onnx,
 )
 from test.commands import trt_perception
-from trt_perception.detector import Detector
-from trt_perception.errors import ModelFileError
+from trt_perception.detector import Detector, open_first
+from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.models import load_model
 
 SIZES = [(640, 480), (1920, 1080), (300, 500), (1000, 260)]
@@ -76,6 +76,59 @@ def test_a_network_of_free_size_runs_at_the_size_that_is_asked_for(tmp_path: Pat
         found = detector.detect(paint(1000, 260, placed)).detections
         order = [found.class_ids.tolist().index(NAMES.index(name)) for name in placed]
         np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=1.5 * 1000 / size[0])
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "torchvision"])
+def test_a_batch_fixed_at_three_is_filled_up(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "three.onnx"
+    write_onnx(path, layout, {"names": dict(enumerate(LAYOUTS[layout].labels))}, fixed_batch=3)
+    with Detector.open(path) as detector:
+        assert detector.info.inputs[0].shape[0] == 3
+        assert "the network's batch is fixed at 3: places without a picture are filled" in detector.info.notes[0]
+        assert detector.recognised.name == LAYOUTS[layout].head
+        for width, height in SIZES:
+            placed = placements(width, height)
+            found = detector.detect(paint(width, height, placed)).detections
+            names = [detector.model.label(int(i)) for i in found.class_ids]
+            assert sorted(names) == sorted(placed)
+            order = [names.index(name) for name in placed]
+            np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
+        assert detector.max_batch == 3
+        pictures = [paint(*size, placements(*size)) for size in SIZES[:2]]
+        for picture, result in zip(pictures, detector.detect_batch(pictures), strict=True):
+            alone = detector.detect(picture).detections
+            np.testing.assert_allclose(result.detections.boxes_xyxy, alone.boxes_xyxy, atol=1e-3)
+
+
+def test_inspect_says_what_a_fixed_batch_costs(tmp_path: Path) -> None:
+    path = tmp_path / "three.onnx"
+    write_onnx(path, "yolov8", {"names": dict(enumerate(NAMES))}, fixed_batch=3)
+    done = trt_perception(["inspect", path])
+    assert "  note: the network's batch is fixed at 3: places without a picture" in done.stdout
+    assert "missing: nothing, it can be run" in done.stdout
+    good, data = cv2.imencode(".png", paint(640, 480, placements(640, 480)))
+    assert good
+    (tmp_path / "a.png").write_bytes(data.tobytes())
+    done = trt_perception(["detect", tmp_path / "a.png", "--model", path])
+    assert "red 0.90" in done.stdout
+    assert "the network's batch is fixed at 3" in done.stderr
+
+
+def test_more_pictures_than_a_fixed_batch_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.onnx"
+    write_onnx(path, "yolov8", {"names": dict(enumerate(NAMES))}, fixed_batch=2)
+    backend = open_first(load_model(path), "onnxruntime")
+    with backend:
+        pictures = np.random.default_rng(0).random((3, 3, HEIGHT_PX, WIDTH_PX), np.float32)
+        (both,) = backend.infer(pictures[:2]).arrays
+        for place in (0, 1):
+            (alone,) = backend.infer(pictures[place : place + 1]).arrays
+            assert alone.shape == (1, *both.shape[1:])
+            np.testing.assert_array_equal(alone[0], both[place])
+        with pytest.raises(BackendError, match=r"shape \(3, 3, 384, 672\); the network takes images: float32 \(2, 3"):
+            backend.infer(pictures)
+        with pytest.raises(BackendError, match=r"got a float32 tensor of shape \(0, 3"):
+            backend.infer(pictures[:0])
 
 
 @pytest.mark.parametrize("layout", ["yolov8", "yolox", "rtdetr", "torchvision"])
@@ -174,7 +227,7 @@ def test_two_heads_that_fit_are_refused(folder: Path, tmp_path: Path) -> None:
         Detector.open(path)
     done = trt_perception(["inspect", path])
     assert done.returncode == 0
-    assert "missing: the network's outputs" in done.stdout
+    assert done.stdout.count("missing: the network's outputs") == 1
     write_onnx(path, "end_to_end", {"names": {0: "a", 1: "b"}, "end2end": "True"})
     with Detector.open(path) as detector:
         assert detector.recognised.name == "end_to_end"

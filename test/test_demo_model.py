@@ -55,7 +55,7 @@ def test_artifacts_are_what_the_model_file_says(model: ModelFile) -> None:
     assert model.labels == tuple("0123456789")
     for kind in ("onnx", "torchscript"):
         artifact = model.artifact(kind)
-        artifact.verify()
+        artifact.verify(kind)
         assert artifact.path.stat().st_size <= 3_000_000
         bare = load_model(artifact.path)
         assert (bare.labels, bare.input.width, bare.input.height) == (model.labels, 320, 320)

@@ -18,13 +18,27 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # From the bottom to the top. A module may import from its own layer and from those below it; a name stands for the
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "dds_environment", "atomic_file", "statistics", "own_process", "onnx_package"),
+    (
+        "errors",
+        "dds_environment",
+        "checksum",
+        "atomic_file",
+        "file_lock",
+        "statistics",
+        "own_process",
+        "onnx_package",
+        "telemetry",
+        "watchdog_process",
+        "inference_watchdog",
+    ),
     (
         "types",
         "located_yaml",
         "model_file",
         "models",
         "artifact_metadata",
+        "external_data",
+        "trust",
         "protobuf_fields",
         "backend_request",
         "resources",
@@ -37,7 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
-    ("live", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
+    ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
 )

@@ -66,12 +66,17 @@ def expect_same(found: Any, boxes: Any, scores: Any, classes: Any, least: int = 
         del left[int(distances.argmin())]
 
 
-def settle(network: Any) -> None:
-    """Lets the normalisations learn what random weights give, so that not every place looks the same."""
+def settle(network: Any, white: float = 1.0) -> None:
+    """Lets the normalisations learn what random weights give, so that not every place looks the same.
+
+    white: the brightest pixel that the network is given.
+    """
+    network.eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    network.train()(torch.rand(8, 3, 320, 320))
+            module.train()
+    network(white * torch.rand(8, 3, 320, 320))
     network.eval()
 
 
@@ -87,6 +92,7 @@ def test_yolox(tmp_path: Path) -> None:
     head = models.YOLOXHead(len(NAMES), width)
     network = models.YOLOX(models.YOLOPAFPN(0.33, width), head).eval()
     with torch.no_grad():
+        settle(network, white=255.0)
         for prediction in (*head.obj_preds, *head.cls_preds):
             prediction.weight.normal_(0, 3)
             prediction.bias.zero_()

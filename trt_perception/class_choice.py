@@ -37,9 +37,14 @@ class ClassChoice:
         result: NDArray[np.bool_] = chosen & (scores > least)
         return result
 
+    @property
+    def least_other(self) -> float:
+        """The same for classes of which the thresholds say nothing."""
+        return np.inf if self._wanted else self.thresholds.score
+
     def least_scores(self, class_count: int) -> Float32Array:
         """float32 (class_count,): the score that a candidate of each class must exceed; infinite: it never counts."""
-        least = np.full(class_count, np.inf if self._wanted else self.thresholds.score, np.float32)
+        least = np.full(class_count, self.least_other, np.float32)
         for class_id in self._wanted or self._scores:
             if class_id < class_count:
                 least[class_id] = self._scores.get(class_id, self.thresholds.score)

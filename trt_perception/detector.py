@@ -78,8 +78,11 @@ class Detector:
             else Recognised(model.head, "the model file names it")
         )
         self._head: Head = head_for(self.recognised.name)
+        # Place of the backend in the list that it was chosen from; 0 is the one that was wanted.
+        self.backend_index = 0
         plan = FramePlan(model.input, self.recognised.name, self._head.needs_nms, len(model.labels))
-        path = backend.frame_path(plan)
+        # The short ways run as many frames as there are; infer() fills a fixed batch up.
+        path = backend.frame_path(plan) if (backend.info.inputs[0].shape[0] or 1) == 1 else None
         self._path = None if isinstance(path, str) else path
         self._path_note = (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()
 
@@ -102,10 +105,12 @@ class Detector:
         chosen = model if isinstance(model, ModelFile) else load_model(model)
         backend = open_first(chosen, backends, allow_fallback=allow_fallback, settings=settings)
         try:
-            return cls(chosen, backend, thresholds)
+            detector = cls(chosen, backend, thresholds)
         except BaseException:
             backend.close()
             raise
+        detector.backend_index = parse_requests(backends).index(backend.request)
+        return detector
 
     @property
     def thresholds(self) -> Thresholds:
@@ -129,6 +134,10 @@ class Detector:
     def takes(self, frame: CameraFrame) -> bool:
         """True when the device decodes that encoding itself; detect() decodes others on the processor."""
         return self._path is not None and frame.encoding in self._path.encodings
+
+    def explain_fallback(self, reason: str | None) -> None:
+        """Says in `info` why this backend runs instead of the one that was wanted; None: it is the one."""
+        self._backend.explain_fallback(reason)
 
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The network's outputs; where the artifact leaves more than the batch open, as one run shows them."""
@@ -254,9 +263,7 @@ def open_first(
 
     Raises the backend's own error when only one may run, or one PerceptionError that lists why each failed.
     """
-    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
-    if not requests:
-        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    requests = parse_requests(backends)
     strangers = sorted(set(settings or {}) - set(backend_table()))
     if strangers:
         known = ", ".join(sorted(backend_table()))
@@ -277,6 +284,14 @@ def open_first(
     if len(failures) == 1:
         raise failures[0]
     raise PerceptionError("no backend can run: " + "; ".join(str(f) for f in failures)) from failures[0]
+
+
+def parse_requests(backends: str | Sequence[str]) -> list[BackendRequest]:
+    """Reads a list of `NAME[:DEVICE][:PRECISION]`; raises PerceptionError for an empty one."""
+    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
+    if not requests:
+        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
+    return requests
 
 
 def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image:
@@ -302,11 +317,11 @@ def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:
     spec = info.inputs[0]
-    wanted = (1, model.input.channels, model.input.height, model.input.width)
-    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape, wanted, strict=True)):
+    wanted = (model.input.channels, model.input.height, model.input.width)
+    if len(spec.shape) != 4 or any(has not in (None, want) for has, want in zip(spec.shape[1:], wanted, strict=True)):
         raise BackendError(
-            f"model {model.name!r} is to be run on {wanted} (batch, channels, height, width), but the network takes "
-            f"{spec}; correct `input` in the model file, or export the model with a batch of 1 or a free one"
+            f"model {model.name!r} is to be run on {wanted} (channels, height, width), but the network takes {spec}; "
+            "correct `input` in the model file"
         )
 
 

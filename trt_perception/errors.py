@@ -33,3 +33,7 @@ class BackendUnavailableError(BackendError):
 
 class DeviceMismatchError(BackendUnavailableError):
     """The library would run on another device than the one asked for, and no fallback was allowed."""
+
+
+class WriteError(PerceptionError):
+    """A file cannot be written: the disk is full, or the folder is not for this user."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trt_perception.artifact_metadata import read_metadata
 from trt_perception.backends import backend_class, backend_table
+from trt_perception.checksum import file_sha256
 from trt_perception.detector import Detector
 from trt_perception.errors import ModelFileError, PerceptionError
+from trt_perception.external_data import external_files
 from trt_perception.heads import HeadContext
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
-from trt_perception.model_file import Artifact, ModelFile, file_sha256
+from trt_perception.model_file import ONNX, Artifact, ModelFile
 from trt_perception.models import KIND_OF_SUFFIX, load_model
 from trt_perception.onnx_report import OnnxReport, OnnxTensor, report_onnx
 from trt_perception.types import TensorSpec
@@ -22,8 +24,9 @@ from trt_perception.types import TensorSpec
 class ArtifactReport:
     """One file of a model.
 
-    kind: onnx, torchscript or engine. inputs, outputs: as the file states them, or as the library that runs it does;
-    empty where neither can be asked. runs_on: the backend and device that opened it. onnx: None for other kinds and
+    kind: onnx, torchscript or engine. external_data: sha256 of each file beside it that holds its weights. inputs,
+    outputs: as the file states them, or as the library that runs it does; empty where neither can be asked. runs_on:
+    the backend and device that opened it. notes: what that backend says of how it runs. onnx: None for other kinds and
     without the onnx package. missing: what stands between this file and detections, each with what to do.
     """
 
@@ -32,11 +35,13 @@ class ArtifactReport:
     size_bytes: int
     sha256: str
     metadata: Mapping[str, str]
+    external_data: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[OnnxTensor, ...] = ()
     outputs: tuple[OnnxTensor, ...] = ()
     onnx: OnnxReport | None = None
     runs_on: str | None = None
     head: Recognised | None = None
+    notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
@@ -79,10 +84,12 @@ def _report_or_absence(artifact: Artifact, kind: str, model: ModelFile) -> Artif
 
 def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str | None) -> ArtifactReport:
     path = artifact.path
-    artifact.verify()
+    artifact.verify(kind)
     missing = [problem] if problem else []
     report = ArtifactReport(path, kind, path.stat().st_size, file_sha256(path), read_metadata(path, f".{kind}"))
-    if kind == "onnx":
+    if kind == ONNX:
+        hashes = {location: file_sha256(file) for location, file in external_files(path).items()}
+        report = replace(report, external_data=hashes)
         try:
             graph = report_onnx(path)
             report = replace(report, onnx=graph, inputs=graph.inputs, outputs=graph.outputs)
@@ -96,7 +103,8 @@ def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str
     report, reasons = _opened(report, replace(model, artifacts={kind: artifact}))
     if report.runs_on is None and model.head == AUTO:
         report, further = _recognised_by_shape(report, model.labels)
-        reasons += further
+        # What was found in the outputs may be the reason why it did not open.
+        reasons += [reason for reason in further if reason not in reasons]
     return replace(report, missing=(*missing, *reasons))
 
 
@@ -108,7 +116,7 @@ def _opened(report: ArtifactReport, model: ModelFile) -> tuple[ArtifactReport, l
     try:
         with Detector.open(model, names[0]) as detector:
             info = detector.info
-            report = replace(report, runs_on=f"{names[0]}, {info.device} ({info.device_name})")
+            report = replace(report, runs_on=f"{names[0]}, {info.device} ({info.device_name})", notes=info.notes)
             if not report.inputs:
                 inputs, outputs = (tuple(map(_tensor, specs)) for specs in (info.inputs, detector.output_specs()))
                 report = replace(report, inputs=inputs, outputs=outputs)

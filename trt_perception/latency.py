@@ -21,7 +21,8 @@ def latency_values(
     publish_ns: how long publishing the detections took; published_ns: when that was done (time.monotonic_ns);
     stamp_ns: the image's stamp on the node's clock, 0 when it has none; clock_offset_ns: node's clock minus
     time.monotonic_ns. A stage that the backend does not have is absent. image_age_ms is absent without a stamp or
-    with one in the future; inference_start_offset_ms is always there: start = stamp + offset.
+    with one in the future; inference_start_offset_ms is always there: start = stamp + offset. backend_index: place of
+    the backend that ran in the list of backends, 0 for the one that was wanted.
     """
     values = {"queue_wait_ms": frame.queue_wait_ns / 1e6, "decode_ms": frame.decode_ns / 1e6}
     values |= frame.result.times.durations_ms()
@@ -34,4 +35,5 @@ def latency_values(
     values["inference_start_offset_ms"] = (start_ns - stamp_ns) / 1e6
     values["detection_count"] = float(len(frame.result.detections))
     values["dropped_frames_count"] = float(counts.dropped)
+    values["backend_index"] = float(frame.backend_index)
     return values

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
@@ -31,7 +31,10 @@ class Received(Generic[Message]):
 
 @dataclass(frozen=True, eq=False)
 class Processed(Generic[Message]):
-    """A frame that went through the detector. All times ending in _ns are time.monotonic_ns or durations."""
+    """A frame that went through the detector. All times ending in _ns are time.monotonic_ns or durations.
+
+    backend_index: place, in the list of backends, of the one that ran; 0 is the one that was wanted.
+    """
 
     message: Message
     frame: Image | CameraFrame
@@ -40,6 +43,7 @@ class Processed(Generic[Message]):
     received_ns: int
     queue_wait_ns: int
     decode_ns: int
+    backend_index: int = 0
 
     def image(self) -> Image:
         """The picture, decoded now where the detector took the camera's bytes as they were."""
@@ -88,18 +92,34 @@ class Channel(Generic[Message]):
     waiting: Received[Message] | None = None
 
 
+class InferenceObserver(Protocol):
+    """Learns of every inference, on the inference thread."""
+
+    def began(self) -> None:
+        """A frame is given to the detector."""
+
+    def ended(self, error: Exception | None) -> None:
+        """The detector has returned, or raised the error."""
+
+
 class LivePipeline(Generic[Message]):
     """Owns the inference thread and the detector between start() and stop().
 
-    governor: refuses frames, of all cameras together, that would take more than its share of the time.
+    governor: refuses frames, of all cameras together, that would take more than its share of the time. observer: is
+    told of every inference.
     """
 
     def __init__(
-        self, channels: Sequence[Channel[Message]], detector: Detector, governor: InferenceGovernor | None = None
+        self,
+        channels: Sequence[Channel[Message]],
+        detector: Detector,
+        governor: InferenceGovernor | None = None,
+        observer: InferenceObserver | None = None,
     ) -> None:
         self._channels = list(channels)
         self._detector = detector
         self._governor = governor or InferenceGovernor(0.0)
+        self._observer = observer
         self._running = False
         self._enabled = True
         self._next = 0
@@ -230,12 +250,26 @@ class LivePipeline(Generic[Message]):
             picture = decode_frame(picture)
         decode_ns = time.monotonic_ns() - start_ns
         with self._in_detector:
-            model = self._detector.model
-            result = self._detector.detect(picture)
+            model, backend_index = self._detector.model, self._detector.backend_index
+            result = self._observed(self._detector, picture)
         times = result.times
         self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
         queue_wait_ns = taken_ns - frame.received_ns
-        return Processed(frame.message, picture, model, result, frame.received_ns, queue_wait_ns, decode_ns)
+        return Processed(
+            frame.message, picture, model, result, frame.received_ns, queue_wait_ns, decode_ns, backend_index
+        )
+
+    def _observed(self, detector: Detector, picture: Image | CameraFrame) -> FrameResult:
+        if self._observer is None:
+            return detector.detect(picture)
+        self._observer.began()
+        try:
+            result = detector.detect(picture)
+        except Exception as error:
+            self._observer.ended(error)
+            raise
+        self._observer.ended(None)
+        return result
 
 
 def _unexpected(error: Exception) -> PerceptionError:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+from trt_perception.checksum import file_sha256
 from trt_perception.errors import ModelFileError
+from trt_perception.external_data import external_files
 from trt_perception.located_yaml import Section, read_yaml
+from trt_perception.trust import ANYTHING, Trust
 from trt_perception.types import Thresholds
 
-Resize: TypeAlias = Literal["letterbox", "stretch", "crop"]
+Resize: TypeAlias = Literal["letterbox", "letterbox_top_left", "stretch", "crop"]
 NetworkColor: TypeAlias = Literal["rgb", "bgr", "gray"]
 
-RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "stretch", "crop")
+RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "letterbox_top_left", "stretch", "crop")
 NETWORK_COLORS: tuple[NetworkColor, ...] = ("rgb", "bgr", "gray")
-ARTIFACT_KINDS = ("onnx", "torchscript", "engine")
+ONNX = "onnx"
+ARTIFACT_KINDS = (ONNX, "torchscript", "engine")
 MAX_SIDE_PX = 16384
 TASKS = ("detect", "classify")
+# The table of heads lies above this module, which has to name the line of a name that is not in it.
+HEAD_NAMES = (
+    "yolov8",
+    "yolov5",
+    "yolox",
+    "end_to_end",
+    "rtdetr",
+    "detr",
+    "torchvision",
+    "ssd",
+    "efficient_nms",
+    "classification",
+)
 MAX_LABELS_BYTES = 1 << 20
 
 
@@ -29,7 +45,8 @@ class InputSpec:
     """What the network expects of its input tensor, NCHW.
 
     width, height: pixels. value = (pixel * scale - mean) / std for each channel, pixel in 0..255.
-    resize: `letterbox` keeps the aspect ratio and fills the border with pad_value, `stretch` does not keep it,
+    resize: `letterbox` keeps the aspect ratio, puts the picture into the middle and fills the border with pad_value,
+    `letterbox_top_left` puts it into the left upper corner (as YOLOX does), `stretch` does not keep the ratio,
     `crop` scales the short side to short_side pixels and cuts the centre out (as ImageNet models are evaluated);
     short_side counts there alone, and is at least the longer of width and height. Raises ModelFileError if not.
     """
@@ -59,22 +76,40 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that one kind of backend loads, with the hash it must have (None: not checked)."""
+    """A file that one kind of backend loads, with the hash it must have (None: not checked).
+
+    external_data: of an ONNX whose weights lie in files of their own, location in the ONNX → the hash of that file.
+    """
 
     path: Path
     sha256: str | None = None
+    external_data: Mapping[str, str] = field(default_factory=dict)
 
-    def verify(self) -> None:
-        """Raises ModelFileError when the file is absent or its content is not what sha256 says."""
+    def verify(self, kind: str) -> None:
+        """Raises ModelFileError when the file is absent or its content is not what sha256 says.
+
+        kind: of ARTIFACT_KINDS. The weights beside an ONNX belong to its content.
+        """
         if not self.path.is_file():
             raise ModelFileError(f"the model's file {self.path} does not exist; correct its path in the model file")
         if self.sha256 is None:
             return
-        found = file_sha256(self.path)
-        if found != self.sha256:
+        _require_hash(self.path, self.sha256)
+        if kind != ONNX:
+            return
+        files = external_files(self.path)
+        for location, wanted in self.external_data.items():
+            if location not in files:
+                raise ModelFileError(
+                    f"{self.path} takes no weights from {location!r}, of which the model file gives a sha256; it takes "
+                    f"them from {', '.join(files) or 'no other file'}"
+                )
+            _require_hash(files[location], wanted)
+        unchecked = [location for location in files if location not in self.external_data]
+        if unchecked:
             raise ModelFileError(
-                f"{self.path} has sha256 {found}, the model file says {self.sha256}; "
-                "the file was changed or damaged: fetch it again, or correct the model file if the change is wanted"
+                f"{self.path} has a sha256 in the model file, but the weights beside it have none; add "
+                f"external_data: {{{', '.join(f'{location}: SHA256' for location in unchecked)}}}"
             )
 
 
@@ -106,34 +141,29 @@ class ModelFile:
         return self.labels[class_id] if 0 <= class_id < len(self.labels) else str(class_id)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in lower-case hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def load_model_file(path: Path) -> ModelFile:
+def load_model_file(path: Path, trust: Trust = ANYTHING) -> ModelFile:
     """Reads and validates a model file; raises ModelFileError with the line and the key.
 
+    trust: what is asked of the paths and hashes in it.
+
     Keys: name, task (default detect), artifacts (onnx / torchscript / engine, each a path relative to the file or
-    {path, sha256}), input (width, height, color_order, resize, pad_value, scale, mean, std, short_side), head
-    (default auto: recognised from the outputs), labels (list of names, or the path of a text file with one name a
-    line, relative to the model file), thresholds (score, iou, max_detections, per_class: {name: score}),
-    nms (class_agnostic), classes (names of those that are kept).
+    {path, sha256}; an ONNX with weights in other files has {path, sha256, external_data: {file: sha256}}), input
+    (width, height, color_order, resize, pad_value, scale, mean, std, short_side), head (default auto: recognised from
+    the outputs), labels (list of names, or the path of a text file with one name a line, relative to the model file),
+    thresholds (score, iou, max_detections, per_class: {name: score}), nms (class_agnostic), classes (names of those
+    that are kept).
     """
+    path = trust.checked(path, "model")
     root = read_yaml(path)
     name = root.take("name", str, path.stem)
     task = _choice(root, "task", "detect", TASKS)
-    artifacts = _artifacts(root)
+    artifacts = _artifacts(root, trust)
     input_section = root.take_section("input")
     if input_section is None:
         raise root.invalid("input", "is missing; give at least input.width and input.height")
     input_spec = _input(input_section)
-    head = root.take("head", str, "auto")
-    labels = _labels(root)
+    head = _choice(root, "head", "auto", ("auto", *HEAD_NAMES))
+    labels = _labels(root, trust)
     thresholds = _thresholds(root.take_section("thresholds"))
     nms = root.take_section("nms")
     if nms is not None:
@@ -144,7 +174,7 @@ def load_model_file(path: Path) -> ModelFile:
     return ModelFile(name, task, artifacts, input_spec, head, labels, thresholds, path)
 
 
-def _artifacts(root: Section) -> dict[str, Artifact]:
+def _artifacts(root: Section, trust: Trust) -> dict[str, Artifact]:
     section = root.take_section("artifacts")
     if section is None:
         raise root.invalid("artifacts", f"is missing; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
@@ -154,17 +184,50 @@ def _artifacts(root: Section) -> dict[str, Artifact]:
             continue
         entry = section.take_section(kind) if section.is_mapping(kind) else None
         if entry is None:
-            artifacts[kind] = Artifact(root.path.parent / section.take(kind, str))
-            continue
-        sha256 = entry.take("sha256", str, "").lower() or None
-        if sha256 is not None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
-            raise entry.invalid("sha256", f"is {sha256!r}; expected 64 hexadecimal digits")
-        artifacts[kind] = Artifact(root.path.parent / entry.take("path", str), sha256)
-        entry.finish()
+            artifacts[kind] = Artifact(_trusted(section, kind, section.take(kind, str), trust))
+        else:
+            artifacts[kind] = _described_artifact(entry, kind, trust)
+        if trust.require_checksum and artifacts[kind].sha256 is None:
+            raise section.invalid(kind, "has no sha256, which require_checksum asks for: {path: FILE, sha256: HASH}")
     section.finish(known=ARTIFACT_KINDS)
     if not artifacts:
         raise root.invalid("artifacts", f"is empty; give a path for at least one of {', '.join(ARTIFACT_KINDS)}")
     return artifacts
+
+
+def _described_artifact(entry: Section, kind: str, trust: Trust) -> Artifact:
+    sha256 = _hash(entry, "sha256", "") or None
+    path = _trusted(entry, "path", entry.take("path", str), trust)
+    data = entry.take_section("external_data") if kind == ONNX else None
+    hashes = {location: _hash(data, location, "none") for location in data} if data else {}
+    if hashes and sha256 is None:
+        raise entry.invalid("external_data", "needs the sha256 of the ONNX file beside it")
+    entry.finish()
+    return Artifact(path, sha256, hashes)
+
+
+def _hash(section: Section, key: str, default: str) -> str:
+    sha256 = section.take(key, str, default).lower()
+    if sha256 and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+        raise section.invalid(key, f"is {sha256!r}; expected 64 hexadecimal digits")
+    return sha256
+
+
+def _require_hash(path: Path, wanted: str) -> None:
+    found = file_sha256(path)
+    if found != wanted:
+        raise ModelFileError(
+            f"{path} has sha256 {found}, the model file says {wanted}; "
+            "the file was changed or damaged: fetch it again, or correct the model file if the change is wanted"
+        )
+
+
+def _trusted(section: Section, key: str, text: str, trust: Trust) -> Path:
+    """The path under `key`, relative to the model file; raises ModelFileError where it may not be."""
+    try:
+        return trust.checked(section.path.parent / text, "it is a path")
+    except ModelFileError as error:
+        raise section.invalid(key, f"is refused: {error}") from error
 
 
 def _input(section: Section) -> InputSpec:
@@ -192,10 +255,10 @@ def _input(section: Section) -> InputSpec:
     return InputSpec(width, height, color_order, resize, pad_value, scale, mean, std, short_side)
 
 
-def _labels(root: Section) -> tuple[str, ...]:
+def _labels(root: Section, trust: Trust) -> tuple[str, ...]:
     if not root.is_text("labels"):
         return _names(root, "labels")
-    path = root.path.parent / root.take("labels", str)
+    path = _trusted(root, "labels", root.take("labels", str), trust)
     try:
         return read_labels(path)
     except ModelFileError as error:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trt_perception.errors import ModelFileError
-from trt_perception.model_file import ModelFile
+from trt_perception.model_file import RESIZE_MODES, ModelFile
+from trt_perception.types import Thresholds
 
 _LONGEST_LINE = 100
 
@@ -25,13 +26,15 @@ def write_model_file(target: Path, model: ModelFile, notes: Sequence[str] = ()) 
     for kind, artifact in model.artifacts.items():
         path = Path(os.path.relpath(artifact.path.resolve(), folder)).as_posix()
         sha256 = f", sha256: {_text(artifact.sha256)}" if artifact.sha256 else ""
-        lines.append(f"  {kind}: {{path: {_text(path)}{sha256}}}")
+        hashes = ", ".join(f"{_text(location)}: {_text(value)}" for location, value in artifact.external_data.items())
+        data = f", external_data: {{{hashes}}}" if hashes else ""
+        lines.append(f"  {kind}: {{path: {_text(path)}{sha256}{data}}}")
     lines += [
         "input:",
         f"  width: {given.width}",
         f"  height: {given.height}",
         f"  color_order: {given.color_order}  # rgb, bgr or gray",
-        f"  resize: {given.resize}  # letterbox, stretch or crop",
+        f"  resize: {given.resize}  # {', '.join(RESIZE_MODES)}",
         f"  pad_value: {given.pad_value}",
         f"  scale: {given.scale!r}  # value = (pixel * scale - mean) / std",
         f"  mean: {list(given.mean[: given.channels])}",
@@ -40,10 +43,7 @@ def write_model_file(target: Path, model: ModelFile, notes: Sequence[str] = ()) 
     if given.resize == "crop":
         lines.append(f"  short_side: {given.short_side}")
     lines += [f"head: {model.head}", *_list("labels", model.labels)]
-    thresholds = model.thresholds
-    lines.append(
-        f"thresholds: {{score: {thresholds.score}, iou: {thresholds.iou}, max_detections: {thresholds.max_detections}}}"
-    )
+    lines += _thresholds(model.thresholds)
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -51,6 +51,20 @@ def write_model_file(target: Path, model: ModelFile, notes: Sequence[str] = ()) 
         raise ModelFileError(f"{target} is there already; give another name, or delete it") from None
     except OSError as error:
         raise ModelFileError(f"{target} cannot be written ({error.strerror}); give another path") from error
+
+
+def _thresholds(thresholds: Thresholds) -> list[str]:
+    lines = [
+        "thresholds:",
+        f"  score: {thresholds.score}",
+        f"  iou: {thresholds.iou}",
+        f"  max_detections: {thresholds.max_detections}",
+    ]
+    if thresholds.per_class:
+        lines += ["  per_class:", *(f"    {_text(name)}: {score}" for name, score in thresholds.per_class)]
+    if thresholds.class_agnostic:
+        lines.append("nms: {class_agnostic: true}")
+    return lines + (_list("classes", thresholds.classes) if thresholds.classes else [])
 
 
 def _list(key: str, names: Sequence[str]) -> list[str]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from trt_perception.artifact_metadata import onnx_input_shape, read_metadata
+from trt_perception.checksum import file_sha256
 from trt_perception.errors import ModelFileError
 from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize, load_model_file
 from trt_perception.resources import model_directory
+from trt_perception.trust import ANYTHING, Trust
 
 DEMO_MODEL = "digits"
 KIND_OF_SUFFIX = {".onnx": "onnx", ".torchscript": "torchscript", ".pt": "torchscript", ".engine": "engine"}
@@ -19,34 +21,44 @@ KIND_OF_SUFFIX = {".onnx": "onnx", ".torchscript": "torchscript", ".pt": "torchs
 _RESIZE_OF_TASK: dict[str, Resize] = {"detect": "letterbox", "classify": "crop"}
 
 
-def load_model(model: str | Path) -> ModelFile:
+def load_model(model: str | Path, trust: Trust = ANYTHING) -> ModelFile:
     """Reads a .yaml model file, a bare .onnx / .torchscript / .engine with metadata, or a shipped model by name.
 
-    Raises ModelFileError that says what is missing.
+    trust: what is asked of it; a shipped model lies where the package does. Raises ModelFileError that says what is
+    missing.
     """
     path = Path(model)
     if not path.suffix and path.name == str(model):
-        return _shipped(path.name)
+        return _shipped(path.name, trust)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return _labels_of_artifacts(load_model_file(path))
+        return _labels_of_artifacts(load_model_file(path, trust))
+    path = trust.checked(path, "model")
+    if trust.require_checksum:
+        raise ModelFileError(
+            f"{path} comes without a sha256, which require_checksum asks for; write a model file that has it with "
+            "`trt-perception inspect --write-model-file`, and give that"
+        )
     if not path.is_file():
         raise ModelFileError(f"the model {path} does not exist; give a model file (.yaml), an artifact, or a name")
     return _from_artifact(path, read_metadata(path))
 
 
-def _shipped(name: str) -> ModelFile:
+def _shipped(name: str, trust: Trust) -> ModelFile:
     directory = model_directory()
     path = directory / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in directory.glob("*.yaml")))
         raise ModelFileError(f"no model named {name!r} comes with the package (there is: {names}); or give a path")
-    return load_model_file(path)
+    return load_model_file(path, replace(trust, roots=()))
 
 
 def _labels_of_artifacts(model: ModelFile) -> ModelFile:
     """Names from the metadata of the model's artifacts, where its file gives none."""
     for kind, artifact in model.artifacts.items():
         if model.labels or not artifact.path.is_file():
+            continue
+        # Nothing is taken from a file that is not the right one; who opens it is told so.
+        if artifact.sha256 is not None and file_sha256(artifact.path) != artifact.sha256:
             continue
         names = read_metadata(artifact.path, f".{kind}").get("names")
         if names is not None:
@@ -72,7 +84,8 @@ def _from_artifact(path: Path, metadata: Mapping[str, str]) -> ModelFile:
         raise ModelFileError(f"{path} is made for the task {task!r}; only {', '.join(_RESIZE_OF_TASK)} are supported")
     height, width = size
     # Ultralytics feeds its RT-DETR without regard to the picture's proportions.
-    resize = "stretch" if "rtdetr" in metadata.get("description", "").lower() else _RESIZE_OF_TASK[task]
+    is_rtdetr = "rtdetr" in metadata.get("description", "").lower().replace("-", "")
+    resize = "stretch" if is_rtdetr else _RESIZE_OF_TASK[task]
     return ModelFile(
         name=path.stem,
         task=task,

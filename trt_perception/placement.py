@@ -25,18 +25,22 @@ class NetworkToImage:
 
     def map_boxes(self, boxes_xyxy: Float32Array) -> Float32Array:
         """float32 (N, 4) boxes in network pixels to the same in image pixels, inside the image."""
-        offset, scale, limit = self._of_corners
+        offset, scale, limit = self._as_arrays
         mapped: Float32Array = boxes_xyxy - offset
         mapped /= scale
-        np.maximum(mapped, 0, out=mapped)
+        np.maximum(mapped, np.float32(0), out=mapped)
         np.minimum(mapped, limit, out=mapped)
         return mapped
 
     @cached_property
-    def _of_corners(self) -> Float32Array:
-        """float32 (3, 4): offset, scale and limit of left, top, right, bottom."""
-        pairs = (self.offset_x, self.offset_y), (self.scale_x, self.scale_y), (self.image_width, self.image_height)
-        return np.array([pair * 2 for pair in pairs], np.float32)
+    def _as_arrays(self) -> tuple[Float32Array, Float32Array, Float32Array]:
+        pairs = (
+            (self.offset_x, self.offset_y),
+            (self.scale_x, self.scale_y),
+            (self.image_width, self.image_height),
+        )
+        offset, scale, limit = (np.array(pair * 2, np.float32) for pair in pairs)
+        return offset, scale, limit
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ def require_pixels(width: int, height: int) -> None:
 def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkToImage]:
     """The placement of a picture of that size, by the input's resize mode.
 
-    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), so that boxes agree with theirs; crop
-    rounds as torchvision's Resize and CenterCrop do, with which ImageNet models are evaluated.
+    Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), and in the left upper corner cuts
+    fractions of a pixel off as YOLOX does, so that boxes agree with theirs; crop rounds as torchvision's Resize and
+    CenterCrop do, with which ImageNet models are evaluated.
     """
     if spec.resize == "stretch":
         way_back = NetworkToImage(spec.width / width, spec.height / height, 0, 0, width, height)
@@ -77,6 +82,9 @@ def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkT
         way_back = NetworkToImage(resized[0] / width, resized[1] / height, -crop[0], -crop[1], width, height)
         return Placement(*resized, *crop, 0, 0), way_back
     scale = min(spec.width / width, spec.height / height)
+    if spec.resize == "letterbox_top_left":
+        resized = max(int(width * scale), 1), max(int(height * scale), 1)
+        return Placement(*resized, 0, 0, 0, 0), NetworkToImage(scale, scale, 0, 0, width, height)
     resized = max(round(width * scale), 1), max(round(height * scale), 1)
     # Half a pixel too many goes to the right and the bottom.
     left = round((spec.width - resized[0]) / 2 - 0.1)

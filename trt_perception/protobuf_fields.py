@@ -19,6 +19,9 @@ def read_tag(file: BinaryIO) -> tuple[int, int, int]:
     """
     tag = _read_varint(file)
     field, wire = tag >> 3, tag & 7
+    if tag >> 32:
+        # Protocol buffers' own readers cut it to 32 bits, and would see another field than this one.
+        raise ValueError("a field's number is longer than 32 bits: not ONNX")
     if field == 0:
         raise ValueError("field number 0: not ONNX")
     if wire in (VARINT, BYTES):

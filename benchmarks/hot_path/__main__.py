@@ -22,7 +22,7 @@ LATEST = Path(__file__).resolve().parents[1] / "latest.json"
 PARTS = ("cpu", "peer", "node", "memory", "gpu")
 
 
-def run(parts: Sequence[str], folder: Path) -> dict[str, Any]:
+def run(parts: Sequence[str], folder: Path, pythons: Mapping[str, str]) -> dict[str, Any]:
     """Measures the parts and returns the document; what could not be measured stands in `not_measured`."""
     machine = environment()
     # Search paths of the machine at hand say nothing to anybody else.
@@ -32,7 +32,7 @@ def run(parts: Sequence[str], folder: Path) -> dict[str, Any]:
         start_s = time.monotonic()
         print(f"\n{part}", flush=True)
         try:
-            figures, durations = _measure(part, folder, document["not_measured"])
+            figures, durations = _measure(part, folder, pythons, document["not_measured"])
         except PerceptionError as error:
             document["not_measured"][part] = str(error)
             print(f"  not measured: {error}")
@@ -47,7 +47,7 @@ def run(parts: Sequence[str], folder: Path) -> dict[str, Any]:
 
 
 def _measure(
-    part: str, folder: Path, not_measured: dict[str, str]
+    part: str, folder: Path, pythons: Mapping[str, str], not_measured: dict[str, str]
 ) -> tuple[dict[str, float], list[tuple[str, dict[str, Summary]]]]:
     """The part's figures, and its durations by what was measured."""
     if part == "memory":
@@ -57,7 +57,7 @@ def _measure(
         not_measured.update({f"{n}: answers": f"{s.lost} images not answered" for n, s in nodes.items() if s.lost})
         return figures, [(name, samples.summaries()) for name, samples in nodes.items()]
     if part == "gpu":
-        figures, samples, missing = gpu.measure(folder)
+        figures, samples, missing = gpu.measure(folder, pythons)
         not_measured.update(missing)
         for name, reason in missing.items():
             print(f"  {name} not measured: {reason}")
@@ -86,9 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hot_path", description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one (may be repeated)")
     parser.add_argument("--output", type=Path, default=LATEST, help="default: %(default)s")
+    parser.add_argument("--folder", type=Path, help="keeps networks and engines there, for a further run")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="BACKEND=PATH",
+        help="of the gpu part: whose interpreter has it",
+    )
     args = parser.parse_args(arguments)
+    pythons = dict(entry.split("=", 1) for entry in args.python)
     with tempfile.TemporaryDirectory() as folder:
-        document = run(args.part or PARTS, Path(folder))
+        document = run(args.part or PARTS, args.folder or Path(folder), pythons)
     args.output.write_text(json.dumps(document, indent=1) + "\n")
     print(f"\nwritten to {args.output}")
     return 0

@@ -40,15 +40,19 @@ RATIOS = {
 }
 
 
-def measure(folder: Path) -> tuple[dict[str, float], dict[str, Samples], dict[str, str]]:
-    """The figures by name, the samples, and why a way is missing; raises BackendUnavailableError without a GPU."""
+def measure(folder: Path, pythons: Mapping[str, str]) -> tuple[dict[str, float], dict[str, Samples], dict[str, str]]:
+    """The figures by name, the samples, and why a way is missing.
+
+    pythons: backend → the interpreter that has it, where that is another one. Raises BackendUnavailableError without
+    a GPU.
+    """
     require_gpu(0)
     samples: Samples = {}
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         running: dict[str, _Worker] = {}
         for name in WAYS:
-            worker = _Worker(stack, name, folder)
+            worker = _Worker(stack, name, folder, pythons.get(name.split(":")[0], sys.executable))
             reason = worker.why_not_ready()
             if reason is None:
                 running[name] = worker
@@ -80,10 +84,10 @@ def _figures(samples: Samples) -> dict[str, float]:
 class _Worker:
     """A way's process; ended with the stack."""
 
-    def __init__(self, stack: ExitStack, name: str, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, name: str, folder: Path, python: str) -> None:
         self._log = folder / f"{name.replace(' ', '_').replace(':', '_')}.log"
         log = stack.enter_context(self._log.open("wb"))
-        command = [sys.executable, "-m", "benchmarks.hot_path.gpu_ways", name, str(folder), str(WIDTH), str(HEIGHT)]
+        command = [python, "-m", "benchmarks.hot_path.gpu_ways", name, str(folder), str(WIDTH), str(HEIGHT)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         stack.callback(self._end)
 

@@ -114,7 +114,8 @@ def _ways(folder: Path) -> dict[str, NodeWay]:
     onnx = str(model.artifacts["onnx"].path)
 
     def ours(*parameters: str) -> list[str]:
-        words = [sys.executable, "-m", "trt_perception.ros.detector_node", "--ros-args", "-r", "image:=image_raw"]
+        words = [sys.executable, "-m", "trt_perception.ros.start", "detector_node"]
+        words += ["--ros-args", "-r", "image:=image_raw"]
         return words + [word for parameter in parameters for word in ("-p", parameter)]
 
     def theirs(times: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,23 @@ def traps(victim: Path, good: Path) -> dict[str, bytes]:
         "a checkpoint of torch.save": checkpoint.getvalue(),
         "an old checkpoint of torch.save": legacy.getvalue(),
         "a pickle in front of an archive": plain + good.read_bytes(),
+        "a pickle in place of an archive's weights": with_entry(good, "data.pkl", plain),
+        "a pickle in place of an archive's constants": with_entry(good, "constants.pkl", plain),
+        "a pickle as an archive's metadata": with_entry(good, "config.txt", plain),
     }
+
+
+def with_entry(good: Path, name: str, content: bytes) -> bytes:
+    """The archive with the content of one of its files replaced."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(changed, "w") as target:
+        replaced = 0
+        for entry in source.infolist():
+            own = entry.filename.rpartition("/")[2] == name
+            replaced += own
+            target.writestr(entry.filename, content if own else source.read(entry))
+    assert replaced == 1
+    return changed.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +81,9 @@ def traps(victim: Path, good: Path) -> dict[str, bytes]:
         "a checkpoint of torch.save",
         "an old checkpoint of torch.save",
         "a pickle in front of an archive",
+        "a pickle in place of an archive's weights",
+        "a pickle in place of an archive's constants",
+        "a pickle as an archive's metadata",
     ],
 )
 def test_nothing_is_ever_unpickled(tmp_path: Path, good: Path, kind: str) -> None:

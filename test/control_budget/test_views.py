@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from trt_perception.control_budget import BudgetThresholds, ControlPeriod, UnitedBudget, named_report, named_sentence
-from trt_perception.control_budget.picture import PictureError, write_budget_picture
+from trt_perception.control_budget.picture import PictureError, delay_note, write_budget_picture
 from trt_perception.control_budget.terminal import BudgetView, share_chart, view_lines
 
 MS = 1_000_000
@@ -54,6 +57,15 @@ def test_a_silent_detector_among_several_says_so() -> None:
     report = budget.report(S)
     lines = view_lines(BudgetView(named_report(report, None), report.total.sentence, []), LIMITS)
     assert lines[-1] == "  b: no inference, unknown"
+
+
+def test_the_first_picture_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.setattr(matplotlib, "get_cachedir", lambda: str(tmp_path))
+    assert "lists this machine's fonts first" in (delay_note() or "")
+    code = f"import matplotlib.font_manager, sys; sys.exit(matplotlib.get_cachedir() != {str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "MPLCONFIGDIR": str(tmp_path)}, check=True)
+    assert delay_note() is None
 
 
 def test_without_inference_the_view_has_no_figures_to_show() -> None:

@@ -131,9 +131,9 @@ class Graph:
         return environment
 
     def start(self, node: str, *ros_arguments: str) -> NodeUnderTest:
-        """Runs trt_perception.ros.<node> until the graph ends."""
+        """Runs a node until the graph ends."""
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-        words = [sys.executable, "-m", f"trt_perception.ros.{node}", "--ros-args", *ros_arguments]
+        words = [sys.executable, "-m", "trt_perception.ros.start", node, "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
         self._stack.callback(end_node, process)
         return NodeUnderTest(process, log)
@@ -246,7 +246,7 @@ def values_of(message: Any) -> dict[str, float]:
     return {entry.name: entry.value for entry in message.statistics}
 
 
-def end_node(process: subprocess.Popen[bytes]) -> None:
+def end_node(process: subprocess.Popen[Any]) -> None:
     """Ends it by SIGINT, after 5 s by force: a process that is killed leaves its shared-memory segment behind."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)

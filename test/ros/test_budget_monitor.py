@@ -144,7 +144,7 @@ def monitored(*parameters: str) -> Iterator[Robot]:
     domain_id = (os.getpid() * 7 + 50 + next(_serial)) % 101 + 1
     arguments = [word for parameter in parameters for word in ("-p", parameter)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "trt_perception.ros.budget_monitor_node", "--ros-args", *arguments],
+        [sys.executable, "-m", "trt_perception.ros.start", "budget_monitor_node", "--ros-args", *arguments],
         env=environment(domain_id),
         stderr=subprocess.PIPE,
         text=True,
@@ -269,6 +269,18 @@ def test_the_command_line_follows_it_and_saves_a_picture(tmp_path: Path) -> None
         assert "a message on /inference_latency has no borderline_threshold_percent" in errors
 
 
+def test_without_a_terminal_the_view_comes_once_a_second() -> None:
+    with monitored() as robot:
+        command = follow(robot.domain_id, "--duration", "2.5")
+        while command.poll() is None:
+            robot.detect(3.0, 0.5)
+        output, errors = command.communicate()
+        assert command.returncode == 0, errors
+        # The monitor sends five a second.
+        assert 1 <= output.count("share of a period, %") <= 3
+        assert "\x1b" not in output
+
+
 def test_the_command_line_says_that_no_monitor_speaks() -> None:
     command = follow(101, "--wait", "0.5", "--topic", "nobody/control_budget")
     _, errors = command.communicate(timeout=START_TIMEOUT_S)
@@ -278,7 +290,14 @@ def test_the_command_line_says_that_no_monitor_speaks() -> None:
 
 def test_a_start_with_nonsense_is_refused_with_the_reason() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "trt_perception.ros.budget_monitor_node", "--ros-args", "-p", "over_share:=0.1"],
+        [
+            sys.executable,
+            "-m",
+            "trt_perception.ros.start",
+            "budget_monitor_node",
+            "--ros-args",
+            *("-p", "over_share:=0.1"),
+        ],
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,

@@ -136,6 +136,7 @@ def test_latency_has_every_stage_that_exists_in_milliseconds(running: Running) -
         "inference_start_offset_ms",
         "detection_count",
         "dropped_frames_count",
+        "backend_index",
     ]
     assert values["inference_ms"] >= 20.0
     stages = ("queue_wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")

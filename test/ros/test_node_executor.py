@@ -113,16 +113,19 @@ def test_what_a_timer_raises_comes_out_of_spin() -> None:
         assert str(running.raised[0]) == "the timer failed"
 
 
-def test_what_a_service_raises_comes_out_of_spin() -> None:
+def test_a_service_that_raises_answers_with_defaults_and_the_node_goes_on() -> None:
     def fail(_: Any, response: Any) -> Any:
+        response.success = True
         raise RuntimeError("the service failed")
 
     with spinning() as running:
         running.node.create_service(SetBool, "broken", fail)
         running.thread.start()
-        running.call("broken")
-        until(lambda: running.raised)
-        assert str(running.raised[0]) == "the service failed"
+        for _ in range(2):
+            answer = running.call("broken")
+            until(answer.done)
+            assert not answer.result().success
+        assert running.raised == []
 
 
 def test_a_task_runs_once() -> None:

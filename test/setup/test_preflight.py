@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections import namedtuple
@@ -68,3 +69,14 @@ def test_another_processor_is_sent_to_a_distribution(monkeypatch: pytest.MonkeyP
 def test_a_colon_in_the_path_is_refused() -> None:
     (sentence,) = problems(Path("/home/me/a:b"))
     assert "/home/me/a:b" in sentence
+
+
+@pytest.mark.parametrize("target", ["setup", "demo", "test"])
+def test_an_interpreter_that_is_not_there_is_a_sentence(target: str) -> None:
+    root = Path(__file__).parents[2]
+    command = ["make", "-C", str(root), target, "PYTHON=nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("PYTHON=nosuch is not there; name one that is, for example PYTHON=python3, or"), (
+        done.stderr
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trt_perception.errors import ModelFileError, OutputError
 from trt_perception.heads import HEADS, HeadContext, head_for
 from trt_perception.heads.recognise import recognise
+from trt_perception.model_file import HEAD_NAMES
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 WIDTH, HEIGHT, CLASSES = 96, 64, 3
@@ -257,6 +258,10 @@ GOOD: dict[str, list[AnyArray]] = {
 
 def test_the_examples_are_of_every_head() -> None:
     assert set(GOOD) == set(HEADS)
+
+
+def test_a_model_file_may_name_every_head() -> None:
+    assert tuple(HEADS) == HEAD_NAMES
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -12,10 +12,11 @@ import pytest
 
 from test.blob_network import write_classifier
 from test.commands import trt_perception
+from trt_perception.checksum import file_sha256
 from trt_perception.cli.main import main
 from trt_perception.errors import PerceptionError
 from trt_perception.inspection import inspect_model
-from trt_perception.model_file import Artifact, InputSpec, ModelFile, file_sha256
+from trt_perception.model_file import Artifact, InputSpec, ModelFile
 from trt_perception.model_writer import write_model_file
 from trt_perception.models import load_model
 from trt_perception.onnx_report import check_onnx, report_onnx
@@ -104,6 +105,16 @@ def test_a_classifier_without_metadata(tmp_path: Path) -> None:
     assert artifact.path.resolve() == path.resolve()
     assert artifact.sha256 == file_sha256(path)
     assert inspect_model(target).artifacts[0].missing == ()
+
+
+def test_yoloxs_own_preparation_is_written_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_graph(path, [1, 3, 64, 96], [1, 126, 85])
+    done = trt_perception(["inspect", path, "--write-model-file", tmp_path / "net.yaml"])
+    assert done.returncode == 0, done.stderr
+    model = load_model(tmp_path / "net.yaml")
+    assert model.head == "yolox"
+    assert (model.input.color_order, model.input.resize, model.input.scale) == ("bgr", "letterbox_top_left", 1.0)
 
 
 def test_a_size_that_is_not_stated_cannot_be_written(tmp_path: Path) -> None:
@@ -197,17 +208,17 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, words: str) -> N
 
 def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     names = ("no", "7", "a: b", 'quo"te', "Füße 😀", "# comment", *(f"class {i}" for i in range(40)))
-    for spec in (
-        InputSpec(64, 32, "gray", "stretch", 0, 1.0, (0.5,), (2.0,)),
-        InputSpec(64, 64, resize="crop", short_side=70),
+    chosen = Thresholds(0.1, 0.6, 7, class_agnostic=True, per_class=(("no", 0.5), ("7", 1.0)), classes=("7", "a: b"))
+    for spec, thresholds in (
+        (InputSpec(64, 32, "gray", "stretch", 0, 1.0, (0.5,), (2.0,)), Thresholds()),
+        (InputSpec(64, 64, resize="crop", short_side=70), chosen),
     ):
-        model = ModelFile(
-            "my: net", "detect", {"onnx": Artifact(tmp_path / "n e t.onnx", "ab" * 32)}, spec, "yolox", names
-        )
+        artifacts = {"onnx": Artifact(tmp_path / "n e t.onnx", "ab" * 32)}
+        model = ModelFile("my: net", "detect", artifacts, spec, "yolox", names, thresholds)
         path = tmp_path / f"{spec.resize}.yaml"
         write_model_file(path, model, ["a note: with signs"])
         read = load_model(path)
-        assert (read.name, read.labels, read.head, read.thresholds) == ("my: net", names, "yolox", Thresholds())
+        assert (read.name, read.labels, read.head, read.thresholds) == ("my: net", names, "yolox", thresholds)
         assert (read.input.width, read.input.height, read.input.resize) == (spec.width, spec.height, spec.resize)
         assert (read.input.mean, read.input.std, read.input.scale) == (
             spec.mean[: spec.channels],

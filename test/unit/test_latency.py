@@ -45,6 +45,7 @@ def test_every_figure_in_the_order_in_which_it_happened() -> None:
             "inference_start_offset_ms": 30.0,
             "detection_count": 2.0,
             "dropped_frames_count": 6.0,
+            "backend_index": 0.0,
         }
     )
 
@@ -78,4 +79,4 @@ def test_an_image_stamped_when_it_was_published_is_of_age_zero() -> None:
 
 
 def test_every_name_ends_in_its_unit() -> None:
-    assert all(name.endswith(("_ms", "_count")) for name in values(stamp_ns=OFFSET_NS, copies=(1, 1)))
+    assert all(name.endswith(("_ms", "_count", "_index")) for name in values(stamp_ns=OFFSET_NS, copies=(1, 1)))

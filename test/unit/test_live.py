@@ -26,6 +26,7 @@ class StubDetector:
 
     def __init__(self, name: str = "first", *, open_gate: bool = True) -> None:
         self.model = name
+        self.backend_index = 0
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
         self.open_gate = open_gate

@@ -114,6 +114,7 @@ def test_labels_beyond_the_names_are_numbers(tmp_path: Path) -> None:
 
 # What is put in place of a line of the full file, the line and the key that the error must name, and its words.
 MISTAKES = {
+    "head": ("head: yolov8", "head: yolov9", 17, "head", "expected one of auto, yolov8"),
     "unknown key": ("head: yolov8", "haed: yolov8", 17, "haed", "is not known here"),
     "unknown key beside all others": ("task: detect", "task: detect\nanchors: 3", 3, "anchors", "is not known here"),
     "unknown key of the input": ("  pad_value: 0", "  padding: 0", 12, "input.padding", "pad_value"),
@@ -143,7 +144,7 @@ MISTAKES = {
     "number of many digits": ("  width: 224", "  width: 0x" + "F" * 6000, 8, "input.width", "too large"),
     "date that is none": ("  width: 224", "  width: 2024-13-01", 8, "input.width", "month"),
     "colour": ("color_order: bgr", "color_order: rbg", 10, "input.color_order", "rgb, bgr, gray"),
-    "resize": ("resize: crop", "resize: zoom", 11, "input.resize", "letterbox, stretch, crop"),
+    "resize": ("resize: crop", "resize: zoom", 11, "input.resize", "letterbox, letterbox_top_left, stretch, crop"),
     "pad value": ("pad_value: 0", "pad_value: 256", 12, "input.pad_value", "0 to 255"),
     "scale of zero": ("scale: 1", "scale: 0", 13, "input.scale", "above 0"),
     "endless scale": ("scale: 1", "scale: .inf", 13, "input.scale", "above 0"),
@@ -226,15 +227,15 @@ def test_what_is_no_model_file_at_all(tmp_path: Path) -> None:
 def test_an_artifact_is_what_its_hash_says(tmp_path: Path) -> None:
     content = b"weights" * 1000
     digest = hashlib.sha256(content).hexdigest()
-    text = MINIMAL.replace("net.onnx", f"{{path: net.onnx, sha256: {digest}}}")
-    artifact = load_model_file(write(tmp_path, text)).artifact("onnx")
-    with pytest.raises(ModelFileError, match=r"net\.onnx does not exist; correct its path"):
-        artifact.verify()
+    text = MINIMAL.replace("onnx: net.onnx", f"engine: {{path: net.engine, sha256: {digest}}}")
+    artifact = load_model_file(write(tmp_path, text)).artifact("engine")
+    with pytest.raises(ModelFileError, match=r"net\.engine does not exist; correct its path"):
+        artifact.verify("engine")
     artifact.path.write_bytes(content)
-    artifact.verify()
+    artifact.verify("engine")
     artifact.path.write_bytes(content[:-1] + b"!")
     with pytest.raises(ModelFileError, match=f"the model file says {digest}"):
-        artifact.verify()
+        artifact.verify("engine")
 
 
 def test_an_artifact_of_another_backend_is_named(tmp_path: Path) -> None:

@@ -170,9 +170,10 @@ def test_a_classifier_is_fed_as_classifiers_are(tmp_path: Path) -> None:
     assert (model.task, model.input) == ("classify", InputSpec(224, 224, resize="crop", short_side=224))
 
 
-def test_ultralytics_rtdetr_is_fed_stretched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["rtdetr-l", "RT-DETR-L"])
+def test_ultralytics_rtdetr_is_fed_stretched(tmp_path: Path, name: str) -> None:
     path = tmp_path / "net.onnx"
-    write_onnx(path, {**ULTRALYTICS, "description": "Ultralytics rtdetr-l model trained on coco.yaml"})
+    write_onnx(path, {**ULTRALYTICS, "description": f"Ultralytics {name} model trained on coco.yaml"})
     assert load_model(path).input == InputSpec(320, 192, resize="stretch")
 
 
@@ -204,8 +205,8 @@ def test_a_shipped_model_goes_by_its_name() -> None:
     model = load_model("digits")
     assert model.labels == tuple("0123456789")
     assert {"onnx", "torchscript"} <= set(model.artifacts)
-    for artifact in model.artifacts.values():
-        artifact.verify()
+    for kind, artifact in model.artifacts.items():
+        artifact.verify(kind)
 
 
 def test_what_does_not_exist_is_named(tmp_path: Path) -> None:

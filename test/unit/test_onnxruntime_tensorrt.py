@@ -49,7 +49,7 @@ class FakeOrt:
 @pytest.fixture
 def onnx(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"onnx")
+    path.write_bytes(b"\x08\x08")  # ir_version 8, and nothing else
     return path
 
 

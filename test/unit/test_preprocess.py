@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trt_perception.errors import ImageError
-from trt_perception.model_file import InputSpec
+from trt_perception.model_file import RESIZE_MODES, InputSpec
 from trt_perception.preprocess import Preprocessor
 from trt_perception.types import CHANNELS, ColorOrder, Image, Uint8Array
 
@@ -42,6 +42,16 @@ def ultralytics_letterbox(pixels: Uint8Array, width: int, height: int, pad: int)
     return np.asarray(bordered, np.uint8).reshape(height, width, -1)
 
 
+def yolox_preproc(pixels: Uint8Array, width: int, height: int) -> Uint8Array:
+    """YOLOX's ValTransform: a field of 114 with the picture in its left upper corner, sizes cut to whole pixels."""
+    rows, columns = pixels.shape[:2]
+    ratio = min(height / rows, width / columns)
+    size = int(columns * ratio), int(rows * ratio)
+    padded = np.full((height, width, 3), 114, np.uint8)
+    padded[: size[1], : size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return padded
+
+
 def to_rgb(pixels: Uint8Array, order: ColorOrder) -> Uint8Array:
     codes: dict[str, Any] = {
         "bgr": cv2.COLOR_BGR2RGB,
@@ -65,6 +75,30 @@ def test_letterbox_is_that_of_ultralytics(width: int, height: int, network: tupl
     assert tensor.shape == (1, 3, network[1], network[0])
     assert tensor.dtype == np.float32
     np.testing.assert_allclose(tensor, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(320, 320), (640, 480), (481, 641), (319, 321), (64, 48), (1920, 1080), (1279, 719)]
+)
+@pytest.mark.parametrize("network", [(320, 320), (320, 192), (416, 416)])
+def test_letterbox_top_left_is_that_of_yolox(width: int, height: int, network: tuple[int, int]) -> None:
+    pixels = picture(width, height)
+    spec = InputSpec(*network, color_order="bgr", resize="letterbox_top_left", scale=1.0)
+    tensor, way_back = Preprocessor(spec)(Image(pixels, "bgr"))
+    np.testing.assert_array_equal(tensor, nchw(yolox_preproc(pixels, *network).astype(np.float32)))
+    # YOLOX divides its boxes by the ratio; those that it leaves over the border are cut here.
+    ratio = min(network[0] / width, network[1] / height)
+    boxes = np.array([[0, 0, 30, 20], [5.5, 7.25, 90, 60]], np.float32)
+    limits = np.array([width, height] * 2)
+    np.testing.assert_allclose(way_back.map_boxes(boxes), np.minimum(boxes / ratio, limits), rtol=1e-6)
+
+
+def test_letterbox_top_left_leaves_a_pixel_of_a_line() -> None:
+    """Where YOLOX's size would be 0, and OpenCV refuses."""
+    spec = InputSpec(32, 32, resize="letterbox_top_left", scale=1.0)
+    tensor, _ = Preprocessor(spec)(Image(picture(200, 3), "rgb"))
+    assert (tensor[0, :, 1:] == 114).all()
+    assert not (tensor[0, :, 0] == 114).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -190,7 +224,7 @@ def test_letterboxed_boxes_come_back(width: int, height: int, network: tuple[int
 @given(
     width=sides,
     height=sides,
-    resize=st.sampled_from(["letterbox", "stretch", "crop"]),
+    resize=st.sampled_from(RESIZE_MODES),
     box=st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4),
 )
 @settings(max_examples=150, deadline=None)

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tools.digits.data import LETTERBOX_GREY, SIDE_PX
 from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, STRIDES_PX, ConvUnit, DigitNet, cell_centers, decode_boxes
-from trt_perception.model_file import file_sha256
+from trt_perception.checksum import file_sha256
 
 OPSET = 17
 INPUT_NAME = "images"

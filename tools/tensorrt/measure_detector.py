@@ -1,6 +1,7 @@
 """Times the whole detector on camera frames: from a uint8 frame in host memory to detections in host memory.
 
     python -m tools.tensorrt.measure_detector [--backend tensorrt:fp16] [--frames 1000] [--width 640] [--height 480]
+        [--model digits] [--setting device_path=false]... [--batch 1]
 
 Frames are held-out scenes, several of them in turn, so that no cache holds the picture by chance.
 """
@@ -11,6 +12,7 @@ import argparse
 import time
 
 import numpy as np
+import yaml
 
 from trt_perception.detector import Detector
 from trt_perception.heldout import heldout_scenes
@@ -26,20 +28,28 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--model", default="digits")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the backend")
+    parser.add_argument("--batch", type=int, default=1, help="frames given at once")
     args = parser.parse_args()
+    name = args.backend.split(":")[0]
+    settings = {name: {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in args.setting)}}
     frames = [scene.image_bgr for scene in heldout_scenes(DISTINCT, args.width, args.height, seed=1)]
     rows: dict[str, list[float]] = {"wall_ms": []}
-    with Detector.open("digits", args.backend) as detector:
+    with Detector.open(args.model, args.backend, settings=settings) as detector:
         info = detector.info
         for index in range(WARM_UP + args.frames):
             start = time.perf_counter_ns()
-            result = detector.detect(frames[index % DISTINCT])
+            result = detector.detect_batch([frames[(index + i) % DISTINCT] for i in range(args.batch)])[0]
             wall = time.perf_counter_ns() - start
             if index >= WARM_UP:
                 rows["wall_ms"].append(wall / 1e6)
                 for stage, value in result.times.durations_ms().items():
                     rows.setdefault(stage, []).append(value)
-    print(f"{args.backend} on {info.device_name} ({info.provider}), {args.width}x{args.height}, {args.frames} frames")
+    print(
+        f"{args.model} with {args.backend} {' '.join(args.setting)} on {info.device_name} ({info.provider}), "
+        f"{args.batch} x {args.width}x{args.height}, {args.frames} times"
+    )
     for note in info.notes:
         print(f"note: {note}")
     for name, values in rows.items():

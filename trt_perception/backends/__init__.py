@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.base import Backend
 from trt_perception.errors import BackendError
 from trt_perception.model_file import ModelFile
+from trt_perception.trust import Trust
 
 ENTRY_POINT_GROUP = "trt_perception.backends"
 
@@ -52,6 +54,18 @@ def create_backend(
     Raises BackendError for an unknown name, device, precision or setting and ModelFileError for the artifact.
     """
     chosen = backend_class(request.name)
-    artifact = model.artifact(chosen.choose_artifact(model.artifacts))
-    artifact.verify()
+    kind = chosen.choose_artifact(model.artifacts)
+    artifact = model.artifact(kind)
+    artifact.verify(kind)
     return chosen(request, artifact.path, allow_fallback=allow_fallback, settings=settings)
+
+
+def require_trusted_paths(settings: Mapping[str, Mapping[str, Any]], trust: Trust) -> None:
+    """Raises ModelFileError for a setting that names a file or folder where none may be read or written.
+
+    settings: backend → its settings, as for Detector.open.
+    """
+    for name, values in settings.items():
+        for setting in backend_class(name).path_settings:
+            if values.get(setting):
+                trust.checked(Path(values[setting]), f"{name}.{setting}")

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from trt_perception.atomic_file import require_writable
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan
-from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
+from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError, WriteError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
@@ -70,7 +71,8 @@ class Backend(abc.ABC):
     """Runs one artifact with one library on one device.
 
     Subclasses state: name; artifact_kind (the key in the model file's artifacts); devices and precisions that may
-    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults.
+    be asked for, the first device being the default; Settings, a frozen dataclass of plain values with defaults, of
+    which path_settings name files or folders.
     """
 
     name: ClassVar[str]
@@ -78,6 +80,7 @@ class Backend(abc.ABC):
     devices: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     Settings: ClassVar[type[Any]] = NoSettings
+    path_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -98,7 +101,8 @@ class Backend(abc.ABC):
         self.allow_fallback = allow_fallback
         self.settings = _settings(type(self), settings or {})
         self._info: BackendInfo | None = None
-        self._earlier_failure: str | None = None
+        self._opened_as: BackendInfo | None = None
+        self._stands_in: str | None = None
         device_kind = (request.device or self.devices[0]).split(":")[0]
         if device_kind not in self.devices:
             raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
@@ -151,25 +155,41 @@ class Backend(abc.ABC):
         except BaseException:
             self._close()
             raise
-        reasons = [reason for reason in (self._earlier_failure, info.fallback_reason) if reason]
-        self._info = replace(info, fallback_reason="; ".join(reasons) or None)
+        self._opened_as = replace(info, notes=(*info.notes, *_batch_note(info.inputs)))
+        self.explain_fallback(self._stands_in)
 
-    def explain_fallback(self, reason: str) -> None:
-        """Tells, before open(), that this backend stands in for another; the reason goes into every report."""
-        self._earlier_failure = reason
+    def explain_fallback(self, reason: str | None) -> None:
+        """Tells that this backend stands in for another, None that it does not; the reason goes into every report."""
+        self._stands_in = reason
+        if self._opened_as is not None:
+            reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
+            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 
-        Raises BackendError when the tensor does not fit, when the backend is not open, or when the run fails; the
-        backend stays open. A tensor that is not contiguous is copied first.
+        Where the network's batch is fixed, fewer pictures are enough: zeros fill it up, and the outputs' first axis is
+        cut to the pictures given. Raises BackendError when the tensor does not fit, when the backend is not open, or
+        when the run fails; the backend stays open. A tensor that is not contiguous is copied first.
         """
         spec = self.info.inputs[0]
+        places = _fixed_batch(self.info.inputs)
+        if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
+            return self._infer_filled_up(batch, places)
         if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
             raise BackendError(
                 f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
             )
         return self._infer(np.ascontiguousarray(batch))
+
+    def _infer_filled_up(self, batch: AnyArray, places: int) -> RawOutputs:
+        """infer() on a network whose batch is fixed at more pictures than there are."""
+        count = len(batch)
+        whole = np.zeros((places, *batch.shape[1:]), batch.dtype)
+        whole[:count] = batch
+        raw = self.infer(whole)
+        # An output without a batch axis stays as it is.
+        return replace(raw, arrays=tuple(a[:count] if a.shape[:1] == (places,) else a for a in raw.arrays))
 
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
         """Memory for the input, float32 of that shape, which infer() takes without a copy when it is given just that.
@@ -193,7 +213,7 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = None
+        self._info = self._opened_as = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:
@@ -231,8 +251,32 @@ def require_thread_count(backend: str, setting: str, value: int) -> None:
         )
 
 
+def require_writable_setting(request: BackendRequest, setting: str, file: str | Path) -> None:
+    """Raises BackendError when the file that a setting names cannot be written; missing folders are made."""
+    try:
+        require_writable(Path(file))
+    except WriteError as error:
+        raise BackendError(f"{request}: setting {setting!r}: {error}") from error
+
+
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(w is None or w == n for n, w in zip(shape, wanted, strict=True))
+
+
+def _fixed_batch(inputs: Sequence[TensorSpec]) -> int:
+    """The number of pictures that the first input takes, 0 where that is free or the input has no axes."""
+    return (inputs[0].shape[0] or 0) if inputs and inputs[0].shape else 0
+
+
+def _batch_note(inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """What a batch that is fixed at several pictures costs; nothing for others."""
+    places = _fixed_batch(inputs)
+    if places < 2:
+        return ()
+    return (
+        f"the network's batch is fixed at {places}: places without a picture are filled with zeros and take as long; "
+        "export it with a batch of 1 or a free one",
+    )
 
 
 def _or(words: Sequence[str]) -> str:

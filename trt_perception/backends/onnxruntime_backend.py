@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
+from trt_perception.backends.base import (
+    Backend,
+    BackendInfo,
+    RawOutputs,
+    require_thread_count,
+    require_writable_setting,
+)
+from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
+from trt_perception.backends.onnxruntime_frame_path import OnDevice, OnnxRuntimeFramePath
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
-from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
+from trt_perception.external_data import external_files
+from trt_perception.telemetry import decline_telemetry
 from trt_perception.types import AnyArray, TensorSpec
 
 if TYPE_CHECKING:
@@ -81,8 +91,10 @@ class OnnxRuntimeBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = tuple(_PROVIDERS)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     Settings = OnnxRuntimeSettings
+    path_settings: ClassVar[tuple[str, ...]] = ("tensorrt_engine_cache", "profile_to")
 
     _session: onnxruntime.InferenceSession | None = None
+    _frame_path: OnnxRuntimeFramePath | None = None
 
     def _open(self) -> BackendInfo:
         ort = onnxruntime_part()
@@ -140,6 +152,10 @@ class OnnxRuntimeBackend(Backend):
         )
 
     def _load(self, ort: Any, provider: str, helpers: list[str]) -> onnxruntime.InferenceSession:
+        try:
+            external_files(self.artifact)
+        except ModelFileError as error:
+            raise BackendError(f"{self.request}: {error}") from error
         options = self._session_options(ort)
         providers = [(name, self._provider_options(name)) for name in (provider, *helpers)]
         try:
@@ -157,7 +173,7 @@ class OnnxRuntimeBackend(Backend):
             return options
         settings: OnnxRuntimeSettings = self.settings
         folder = cache_directory(settings.tensorrt_engine_cache)
-        folder.mkdir(parents=True, exist_ok=True)
+        require_writable_setting(self.request, "tensorrt_engine_cache", folder / "engine")
         options["trt_fp16_enable"] = str(self.request.precision == "fp16")
         options["trt_engine_cache_enable"] = "True"
         options["trt_engine_cache_path"] = str(folder)
@@ -185,11 +201,41 @@ class OnnxRuntimeBackend(Backend):
         for pool in ("intra_op", "inter_op"):
             options.add_session_config_entry(f"session.{pool}.allow_spinning", "1" if settings.allow_spinning else "0")
         if settings.profile_to:
+            require_writable_setting(self.request, "profile_to", settings.profile_to)
             options.enable_profiling = True
             options.profile_file_prefix = settings.profile_to
         # Its warnings go to standard error past every logger; a failed load raises, and the provider is read back.
         options.log_severity_level = 3
         return options
+
+    def frame_path(self, plan: FramePlan) -> FramePath | str | None:
+        """See Backend.frame_path."""
+        if self.info.device == "cpu":
+            return None
+        settings: OnnxRuntimeSettings = self.settings
+        if settings.profile_to:
+            return "a profile is taken, which is of the network's nodes alone"
+        if self.info.inputs[0].dtype != "float32":
+            return f"the network takes {self.info.inputs[0]}; the graphs around it are for float32"
+        self._frame_path = self.make_frame_path(plan, "CUDAExecutionProvider", "cuda")
+        return self._frame_path
+
+    def make_frame_path(self, plan: FramePlan, provider: str, device: str) -> OnnxRuntimeFramePath:
+        """The short way on that device of ONNX Runtime's; raises BackendError where its graphs do not load."""
+        ort = onnxruntime_part()
+
+        def open_graph(path: Path) -> Any:
+            options = self._session_options(ort)
+            return ort.InferenceSession(str(path), options, providers=[(provider, self._provider_options(provider))])
+
+        def copy_of(array: AnyArray) -> Any:
+            return ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), device, self.device_index)
+
+        try:
+            on_device = OnDevice(copy_of, open_graph, device, self.device_index)
+            return OnnxRuntimeFramePath(self._session, on_device, plan)
+        except Exception as error:  # as in _load
+            raise BackendError(f"{self.request} cannot prepare frames on {device}: {_first_line(error)}") from error
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._session is not None
@@ -202,14 +248,24 @@ class OnnxRuntimeBackend(Backend):
         return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
 
     def _close(self) -> None:
+        path, self._frame_path = self._frame_path, None
+        if path is not None:
+            path.close()
         session, self._session = self._session, None
         if session is not None and self.settings.profile_to:
             # The library adds the date to the name.
-            Path(session.end_profiling()).replace(self.settings.profile_to)
+            written = Path(session.end_profiling())
+            try:
+                written.replace(self.settings.profile_to)
+            except OSError as error:
+                raise BackendError(
+                    f"{self.request}: the profile cannot be written to {self.settings.profile_to} ({error.strerror})"
+                ) from error
 
 
 def onnxruntime_part(part: str = "") -> Any:
     """onnxruntime, or one of its modules (`quantization`); raises BackendUnavailableError that says what to install."""
+    decline_telemetry()
     try:
         import onnxruntime
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
+from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
     DEFAULT_PRECISION,
@@ -22,26 +23,47 @@ from trt_perception.backends.tensorrt_runtime.engine_cache import (
     named_engine_problem,
 )
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.frame_path import TensorRtFramePath
+from trt_perception.backends.tensorrt_runtime.kernel_structs import TYPES as INPUT_TYPES
 from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, load_tensorrt
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
-from trt_perception.errors import BackendError
-from trt_perception.model_file import file_sha256
+from trt_perception.errors import BackendError, ModelFileError
+from trt_perception.external_data import onnx_digest
 from trt_perception.types import AnyArray, Float32Array
 
 _ONNX_SUFFIX = ".onnx"
 _UNKNOWN_PRECISION = "unknown"
+_MAPPED = (AUTO, "on", "off")
+_MOST_STREAMS = 16
 
 
 @dataclass(frozen=True)
 class TensorRtSettings:
     """cuda_graph: copies and inference are recorded once and launched as one. runtime: full, lean or dispatch
     library, auto takes the first that is installed. cache_directory: where engines are looked for, empty for
-    $TRT_PERCEPTION_CACHE or the user's cache folder.
+    $TRT_PERCEPTION_CACHE or the user's cache folder. device_path: camera bytes become the input tensor, and outputs
+    become boxes, on the GPU. mapped_memory: on, off, or auto, the GPU reads pictures from the host's memory instead
+    of a copy; auto: where both share one memory (Jetson). streams: frames that may overlap when several are given at
+    once to an engine with a batch of 1; each takes a further execution context's memory. copy_threads: how many copy
+    a large picture to page-locked memory, 0 for one in four cores and at most 4.
     """
 
     cuda_graph: bool = True
     runtime: str = AUTO
     cache_directory: str = ""
+    device_path: bool = True
+    mapped_memory: str = AUTO
+    streams: int = 1
+    copy_threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mapped_memory not in _MAPPED:
+            raise BackendError(
+                f"setting 'mapped_memory' of tensorrt is {self.mapped_memory!r}; expected {', '.join(_MAPPED)}"
+            )
+        if not 1 <= self.streams <= _MOST_STREAMS:
+            raise BackendError(f"setting 'streams' of tensorrt is {self.streams}; give 1 to {_MOST_STREAMS}")
+        require_thread_count("tensorrt", "copy_threads", self.copy_threads)
 
 
 class TensorRtBackend(Backend):
@@ -52,8 +74,10 @@ class TensorRtBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     Settings = TensorRtSettings
+    path_settings: ClassVar[tuple[str, ...]] = ("cache_directory",)
 
     _runner: EngineRunner | None = None
+    _path: TensorRtFramePath | None = None
     _net: weakref.finalize[..., TensorRtBackend] | None = None
 
     @classmethod
@@ -102,7 +126,11 @@ class TensorRtBackend(Backend):
         """The engine file to load, checked against its manifest before TensorRT sees it."""
         precision = self.request.precision
         if self.artifact.suffix.lower() == _ONNX_SUFFIX:
-            wanted = key_here(file_sha256(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
+            try:
+                digest = onnx_digest(self.artifact)
+            except ModelFileError as error:
+                raise BackendError(str(error)) from error
+            wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
             found = find_engine(self.artifact, wanted, cache_directory(settings.cache_directory))
             return found.path, found.manifest, list(found.manifest.notes)
@@ -119,6 +147,40 @@ class TensorRtBackend(Backend):
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
         """The page-locked memory that the copy to the device starts from."""
         return self._runner.input_buffer(shape) if self._runner is not None else None
+
+    def frame_path(self, plan: FramePlan) -> FramePath | str | None:
+        """Kernels before and after the engine, all in one CUDA graph."""
+        settings: TensorRtSettings = self.settings
+        if not settings.device_path:
+            return "switched off by the setting device_path"
+        with self._turn:
+            if self._runner is None:
+                raise BackendError(f"{self.request} was closed by another thread")
+            if self._path is not None:
+                self._path.close()
+            reason = self._runner.no_graph_reason
+            if reason is not None:
+                return f"it needs a CUDA graph: {reason}"
+            dtype = self._runner.inputs[0].dtype
+            if dtype not in INPUT_TYPES:
+                return f"the network takes {dtype}, the kernels write {', '.join(INPUT_TYPES)}"
+            integrated = self._runner.session.integrated
+            shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and integrated)
+            try:
+                path = TensorRtFramePath(
+                    self._runner,
+                    plan,
+                    self._turn,
+                    streams=settings.streams,
+                    shared=shared,
+                    copy_threads=settings.copy_threads,
+                )
+            except BackendError as error:
+                return str(error)
+            self._path = path
+        if path.notes and self._info is not None:
+            self._info = replace(self._info, notes=(*self._info.notes, *path.notes))
+        return path
 
     @property
     def max_batch(self) -> int | None:
@@ -140,3 +202,4 @@ class TensorRtBackend(Backend):
                 self._net.detach()
             self._runner.close()
             self._runner = None
+            self._path = None

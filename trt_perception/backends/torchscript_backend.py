@@ -6,13 +6,22 @@ import itertools
 import time
 import zipfile
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trt_perception.artifact_metadata import read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
+from trt_perception.backends.base import (
+    Backend,
+    BackendInfo,
+    RawOutputs,
+    require_thread_count,
+    require_writable_setting,
+)
+from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
+from trt_perception.backends.torch_frame_path import TorchFramePath
+from trt_perception.backends.torch_launcher import CudaLauncher
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
 
@@ -30,12 +39,14 @@ class TorchScriptSettings:
     constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
     0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
     set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
-    cores, 25 to 40 ms with it). profile_to: file for the time of every operator, written by close(); empty = not
-    measured, which costs time.
+    cores, 25 to 40 ms with it). cuda_graph: on a GPU the network, and what is done around it, are recorded once and
+    launched as a whole. profile_to: file for the time of every operator, written by close(); empty = not measured,
+    which costs time.
     """
 
     cudnn_benchmark: bool = True
     freeze: bool = True
+    cuda_graph: bool = True
     intra_op_threads: int = 0
     profile_to: str = ""
 
@@ -51,9 +62,11 @@ class TorchScriptBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     Settings = TorchScriptSettings
+    path_settings: ClassVar[tuple[str, ...]] = ("profile_to",)
 
     _module: torch.jit.ScriptModule | None = None
     _profiler: Any = None
+    _frame_path: TorchFramePath | None = None
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -74,6 +87,7 @@ class TorchScriptBackend(Backend):
         self._dtype = torch.float16 if half else torch.float32
         self._module = self._load(torch)
         if settings.profile_to:
+            require_writable_setting(self.request, "profile_to", settings.profile_to)
             self._profiler = torch.profiler.profile(record_shapes=True)
             self._profiler.start()
         return BackendInfo(
@@ -136,6 +150,23 @@ class TorchScriptBackend(Backend):
             ) from error
         return module
 
+    def frame_path(self, plan: FramePlan) -> FramePath | str | None:
+        """See Backend.frame_path."""
+        info = self.info
+        if self._device.type == "cpu":
+            return None
+        settings: TorchScriptSettings = self.settings
+        if settings.profile_to:
+            return "a profile is taken, which is of the network's operators alone"
+        launcher = CudaLauncher(self._torch, self._device, graphs=settings.cuda_graph)
+        try:
+            self._frame_path = TorchFramePath(self._torch, launcher, self._outputs, plan, self._dtype)
+        except _TORCH_ERRORS as error:
+            raise BackendError(f"{self.request} failed while trying {self.artifact}: {_last_line(error)}") from error
+        if launcher.no_graph_reason is not None:
+            self._info = replace(info, notes=(*info.notes, f"no CUDA graph: {launcher.no_graph_reason}"))
+        return self._frame_path
+
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._module is not None
         torch = self._torch
@@ -188,6 +219,9 @@ class TorchScriptBackend(Backend):
         if profiler is not None:
             profiler.stop()
             profiler.export_chrome_trace(self.settings.profile_to)
+        path, self._frame_path = self._frame_path, None
+        if path is not None:
+            path.close()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:

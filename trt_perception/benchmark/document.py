@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from trt_perception.benchmark.bench_subject import TOTAL
 from trt_perception.benchmark.pictures import Pictures
 from trt_perception.benchmark.plan import BenchPlan
-from trt_perception.benchmark.recommend import fastest, map_drop, p50_total_ms, recommend
+from trt_perception.benchmark.recommend import map_drop, recommend, total_paces
 from trt_perception.benchmark.row import Row, share_of
-from trt_perception.model_file import Artifact, ModelFile, file_sha256
+from trt_perception.checksum import file_sha256
+from trt_perception.model_file import Artifact, ModelFile
 
 KIND = "trt-perception bench"
 SCHEMA_VERSION = 1
@@ -23,7 +24,7 @@ def bench_document(
     plan: BenchPlan, model: ModelFile, pictures: Pictures, rows: Sequence[Row], machine: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything: settings, machine, model and picture hashes, figures and raw samples; plain values only."""
-    best, reference = fastest(rows), rows[plan.reference]
+    pace, reference = total_paces(rows, plan), rows[plan.reference]
     recommended = recommend(rows, plan)
     return {
         "kind": KIND,
@@ -56,7 +57,7 @@ def bench_document(
             "over_share": plan.thresholds.over_share,
         },
         "environment": machine,
-        "rows": [_row(row, plan, best, reference) for row in rows],
+        "rows": [_row(row, plan, pace, reference) for row in rows],
         "recommendation": asdict(recommended),
     }
 
@@ -66,7 +67,7 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
     return {"file": artifact.path.name, "sha256": file_sha256(artifact.path) if there else None}
 
 
-def _row(row: Row, plan: BenchPlan, best: Row | None, reference: Row) -> dict[str, Any]:
+def _row(row: Row, plan: BenchPlan, pace: Mapping[str, float], reference: Row) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "backend": row.name,
         "ran": row.ran,
@@ -75,14 +76,13 @@ def _row(row: Row, plan: BenchPlan, best: Row | None, reference: Row) -> dict[st
     }
     if not row.ran:
         return entry
-    assert best is not None, "this one ran"
     summaries, share = row.summaries(), share_of(row, plan)
     drop = map_drop(row, reference)
     return entry | {
         "load_ms": row.load_ms,
         "first_frame_ms": row.first_frame_ms,
         "peak_host_memory_mib": row.peak_host_memory_mib,
-        "device_memory_mib": row.device_memory_mib,
+        "peak_device_memory_mib": row.peak_device_memory_mib,
         "stages_ms": {stage: asdict(summary) for stage, summary in summaries.items()},
         "frames_per_second": 1000.0 / summaries[TOTAL].mean,
         "control_period": {
@@ -91,8 +91,8 @@ def _row(row: Row, plan: BenchPlan, best: Row | None, reference: Row) -> dict[st
             "total_p99_share": share.total_p99,
             "verdict": share.verdict.label,
         },
-        "ratio_to_fastest": p50_total_ms(row) / p50_total_ms(best),
-        "ratio_to_reference": p50_total_ms(row) / p50_total_ms(reference) if reference.ran else None,
+        "ratio_to_fastest": pace[row.name] / min(pace.values()),
+        "ratio_to_reference": pace[row.name] / pace[reference.name] if reference.ran else None,
         "agreement": {**asdict(row.agreement), "share": row.agreement.share} if row.agreement is not None else None,
         "map50": _number(row.precision.map50) if row.precision is not None else None,
         "map50_95": _number(row.precision.map50_95) if row.precision is not None else None,

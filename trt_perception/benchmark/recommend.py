@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trt_perception.benchmark.bench_subject import TOTAL
+from trt_perception.benchmark.pace import paces
 from trt_perception.benchmark.plan import BenchPlan
 from trt_perception.benchmark.row import Row, share_of
 from trt_perception.control_budget import Verdict
@@ -24,14 +25,9 @@ class Recommendation:
     sentence: str
 
 
-def p50_total_ms(row: Row) -> float:
-    """What ranks backends: the median of the whole frame."""
-    return row.summaries()[TOTAL].p50
-
-
-def fastest(rows: Sequence[Row]) -> Row | None:
-    """The row with the lowest median of the whole frame, None where none ran."""
-    return min((row for row in rows if row.ran), key=p50_total_ms, default=None)
+def total_paces(rows: Sequence[Row], plan: BenchPlan) -> dict[str, float]:
+    """Name → pace of the whole frame (see paces) of every row that ran: what ranks backends."""
+    return paces({row.name: row.samples_ms[TOTAL] for row in rows if row.ran}, plan.runs_per_block)
 
 
 def map_drop(row: Row, reference: Row) -> float | None:
@@ -72,7 +68,8 @@ def recommend(rows: Sequence[Row], plan: BenchPlan) -> Recommendation:
         f"inference at most {100 * share.inference_p99:.1f} % of the {plan.period_ms:g} ms period in 99 of 100 frames "
         f"({share.verdict.label})"
     )
-    others = sorted((row for row in accurate if row is not best), key=p50_total_ms)
+    pace = total_paces(rows, plan)
+    others = sorted((row.name for row in accurate if row is not best), key=pace.__getitem__)
     if others:
-        words += f"; {others[0].name} needs {p50_total_ms(others[0]) / p50_total_ms(best):.2f} times its median"
+        words += f"; {others[0]} takes {pace[others[0]] / pace[best.name]:.2f} times as long"
     return Recommendation(best.name, "; ".join([words, *refused]))

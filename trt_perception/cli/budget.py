@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trt_perception.control_budget.picture import write_budget_picture
+from trt_perception.control_budget.picture import delay_note, write_budget_picture
 from trt_perception.control_budget.terminal import view_lines
 from trt_perception.errors import PerceptionError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trt_perception.ros.follow_budget import BudgetFollower
 
 _REFRESH_S = 0.25
+# Where nobody sees a live view, it is printed no more often than this.
+_PLAIN_PERIOD_S = 1.0
 _CLEAR = "\x1b[H\x1b[J"
 
 
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
                 "topic with --topic"
             )
         if args.save is not None:
+            if (note := delay_note()) is not None:
+                print(note, file=sys.stderr)
             write_budget_picture(args.save, follower.shares(), follower.thresholds(), view.sentence)
             print(f"saved {args.save}", file=sys.stderr)
     return 0
@@ -70,10 +74,11 @@ def _follow(follower: BudgetFollower, listen: Callable[[float], None], args: arg
             return
         listen(_REFRESH_S)
     end = float("inf") if args.duration is None else time.monotonic() + args.duration
-    shown = 0
+    period_s = 0.0 if args.json or sys.stdout.isatty() else _PLAIN_PERIOD_S
+    shown, shown_s = 0, float("-inf")
     while time.monotonic() < end:
-        if follower.received > shown:
-            shown = follower.received
+        if follower.received > shown and time.monotonic() - shown_s >= period_s:
+            shown, shown_s = follower.received, time.monotonic()
             _show(follower, args.json)
         listen(min(_REFRESH_S, max(end - time.monotonic(), 0.0)))
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from trt_perception.backends.tensorrt_runtime.trt_logger import LOG as TENSORRT_LOG
+from trt_perception.cli.options import add_trust_options, trust
 from trt_perception.engine.auto_precision import build_fastest
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import INT8_METHODS, BuildOptions, parse_layer_precisions
 from trt_perception.engine.progress import ProgressBar
 from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, parse_shapes
 from trt_perception.errors import ModelFileError, PerceptionError
-from trt_perception.model_file import ModelFile
+from trt_perception.model_file import ONNX, ModelFile
 from trt_perception.models import load_model
 
 _EPILOG = """examples:
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     output.add_argument("--verbose", action="store_true", help="show everything that TensorRT says")
     _add_precision(parser.add_argument_group("precision"))
     _add_builder(parser.add_argument_group("builder"))
+    add_trust_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -129,9 +131,10 @@ def run(args: argparse.Namespace) -> int:
 def _model(args: argparse.Namespace) -> ModelFile | None:
     """The model with its preprocessing; None for an ONNX file that does not tell, where no pictures are needed."""
     try:
-        return load_model(args.model or args.onnx)
+        return load_model(args.model or args.onnx, trust(args))
     except ModelFileError:
-        if args.model is not None or args.calibImages is not None or args.precision is not None:
+        strict = args.require_checksum or args.model_root
+        if strict or args.model is not None or args.calibImages is not None or args.precision is not None:
             raise
         return None
 
@@ -178,8 +181,8 @@ def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _onnx_of(model: ModelFile | None) -> Path:
     assert model is not None
-    artifact = model.artifact("onnx")
-    artifact.verify()
+    artifact = model.artifact(ONNX)
+    artifact.verify(ONNX)
     return artifact.path
 
 

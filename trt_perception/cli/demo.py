@@ -113,14 +113,16 @@ def _detector_commands(args: argparse.Namespace) -> list[Any]:
     requests = json.dumps(backends(args))
     return [
         NodeCommand(
-            "trt_perception.ros.detector_node",
+            "detector_node",
             [
                 *("-r", "image:=image_raw"),
                 *("-p", f"model:={args.model}", "-p", f"backends:={requests}"),
                 *("-p", f"allow_fallback:={str(args.allow_fallback).lower()}"),
+                *("-p", f"require_checksum:={str(args.require_checksum).lower()}"),
+                *("-p", f"model_root:={json.dumps(args.model_root or [''])}"),
             ],
         ),
-        NodeCommand("trt_perception.ros.budget_monitor_node", ["-p", f"control_rate_hz:={float(args.control_rate)}"]),
+        NodeCommand("budget_monitor_node", ["-p", f"control_rate_hz:={float(args.control_rate)}"]),
     ]
 
 
@@ -129,7 +131,7 @@ def _camera_command(args: argparse.Namespace) -> Any:
 
     count = max(1, round(args.seconds * args.rate))
     return NodeCommand(
-        "trt_perception.ros.camera_node",
+        "camera_node",
         [
             *("-p", f"source:='{args.source}'", "-p", f"rate_hz:={float(args.rate)}"),
             *("-p", f"frame_count:={count}", "-p", "wait_for_subscriber:=true"),

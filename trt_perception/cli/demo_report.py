@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trt_perception.control_budget.picture import write_budget_picture
+from trt_perception.control_budget.picture import delay_note, write_budget_picture
 from trt_perception.errors import PerceptionError
 from trt_perception.statistics import Summary, summarize
 
@@ -132,6 +132,8 @@ def write_outputs(folder: Path, seen: Seen, first_detection_s: float) -> list[Pa
     except OSError as error:
         raise PerceptionError(f"{folder} cannot be written ({error.strerror}); give --output another one") from error
     picture = folder / "budget.png"
+    if (note := delay_note()) is not None:
+        print(note, flush=True)
     write_budget_picture(picture, seen.budget_shares, seen.budget_thresholds, seen.budget.sentence)
     return [*(folder / name for name in contents), picture]
 

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 
 from trt_perception.annotate import annotate
-from trt_perception.cli.options import add_model_options, backends, fraction, positive_number, whole_number
+from trt_perception.cli.options import add_model_options, backends, fraction, positive_number, trust, whole_number
 from trt_perception.cli.progress import progress
 from trt_perception.detector import Detector, as_image
 from trt_perception.errors import ImageError
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one line a picture, or the JSON document; stage times go to standard error at the end."""
-    model = load_model(args.model)
+    model = load_model(args.model, trust(args))
     given = {
         "score": args.score_threshold,
         "iou": args.iou_threshold,
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         info = detector.info
         log.info("%s on %s, %s (%s), %s", model.name, info.backend, info.device, info.device_name, info.precision)
         log.info("head %s: %s", detector.recognised.name, detector.recognised.reason)
+        for note in info.notes:
+            log.info("%s", note)
         if info.fallback_reason is not None:
             log.warning("fallback: %s", info.fallback_reason)
         detector.warm_up()

@@ -19,6 +19,11 @@ _LONGEST_VALUE = 160
 _GUESSED = (
     "The model does not say how pictures are prepared for it: check color_order, resize, pad_value, scale, mean, std."
 )
+# What differs from the defaults for networks of that head as their own exporters leave them.
+_INPUT_OF_HEAD: dict[str, dict[str, Any]] = {
+    "yolox": {"color_order": "bgr", "scale": 1.0, "resize": "letterbox_top_left"},
+    "rtdetr": {"resize": "stretch"},
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -60,9 +65,10 @@ def _draft(found: Inspection) -> tuple[ModelFile, list[str]]:
                 "write one by hand, see config/models/digits.yaml"
             )
         notes.append(_GUESSED)
-        task = "classify" if report.head is not None and report.head.name == "classification" else "detect"
-        model = ModelFile(report.path.stem, task, {}, InputSpec(width, height))
-    artifacts = {r.kind: Artifact(r.path, r.sha256) for r in found.artifacts}
+        recognised = report.head.name if report.head is not None else ""
+        task = "classify" if recognised == "classification" else "detect"
+        model = ModelFile(report.path.stem, task, {}, InputSpec(width, height, **_INPUT_OF_HEAD.get(recognised, {})))
+    artifacts = {r.kind: Artifact(r.path, r.sha256, r.external_data) for r in found.artifacts}
     if report.head is None:
         notes += [f"The head is not known: {problem}" for problem in report.missing[-1:]]
     if not model.labels:
@@ -111,6 +117,7 @@ def _artifact_lines(report: ArtifactReport) -> Iterator[str]:
     yield f"{report.path} ({report.kind})"
     yield f"  size: {report.size_bytes} bytes"
     yield f"  sha256: {report.sha256}"
+    yield from (f"  weights in {location}: sha256 {sha256}" for location, sha256 in report.external_data.items())
     for what, tensors in (("input", report.inputs), ("output", report.outputs)):
         yield from (f"  {what} {_tensor_text(tensor)}" for tensor in tensors)
     graph = report.onnx
@@ -123,6 +130,7 @@ def _artifact_lines(report: ArtifactReport) -> Iterator[str]:
         yield f"  metadata {key}: {_shortened(value)}"
     if report.runs_on is not None:
         yield f"  runs on: {report.runs_on}"
+    yield from (f"  note: {note}" for note in report.notes)
     if report.head is not None:
         yield f"  head: {report.head.name}: {report.head.reason}"
     yield from (f"  missing: {reason}" for reason in report.missing)

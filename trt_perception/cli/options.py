@@ -8,12 +8,13 @@ from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import backend_class
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL
+from trt_perception.trust import Trust
 
 MODEL_HELP = "model file (.yaml), bare .onnx / .torchscript / .engine, or a shipped model (default: %(default)s)"
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --backend (once a backend), --allow-fallback."""
+    """--model, --backend (once a backend), --allow-fallback, and those of add_trust_options."""
     parser.add_argument("--model", default=DEMO_MODEL, help=MODEL_HELP)
     parser.add_argument(
         "--backend",
@@ -27,6 +28,26 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let another device, or the next --backend, run instead; it is announced",
     )
+    add_trust_options(parser)
+
+
+def add_trust_options(parser: argparse.ArgumentParser) -> None:
+    """--require-checksum, --model-root (once a folder)."""
+    parser.add_argument(
+        "--require-checksum", action="store_true", help="refuse a model file without a sha256 for every artifact"
+    )
+    parser.add_argument(
+        "--model-root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder in which the model and what it names have to lie; may stand several times (default: anywhere)",
+    )
+
+
+def trust(args: argparse.Namespace) -> Trust:
+    """What the options ask of the model."""
+    return Trust.of(args.require_checksum, args.model_root)
 
 
 def backends(args: argparse.Namespace) -> list[str]:

@@ -52,6 +52,18 @@ def write_budget_picture(
         raise PictureError(f"cannot write {path}: {error}; give a path that can be written") from error
 
 
+def delay_note() -> str | None:
+    """A sentence where the first picture will take long: Matplotlib has not yet listed this user's fonts."""
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    # matplotlib.font_manager: the list is kept in the cache folder, under a name with its own version number.
+    if any(Path(matplotlib.get_cachedir()).glob("fontlist-v*.json")):
+        return None
+    return "drawing the budget: Matplotlib lists this machine's fonts first, once, which can take some seconds"
+
+
 def _draw_timeline(axes: Axes, shares: Sequence[tuple[int, float]], thresholds: BudgetThresholds) -> None:
     period_ns = shares[1][0] - shares[0][0]
     end_ns = shares[-1][0] + period_ns

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from trt_perception.artifact_metadata import read_metadata
-from trt_perception.atomic_file import write_atomically
+from trt_perception.atomic_file import require_writable, write_atomically
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
     ENGINE_SUFFIX,
@@ -33,6 +33,8 @@ from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.progress import Progress, Silent
 from trt_perception.engine.source import prepare_source
 from trt_perception.errors import BackendError, BackendUnavailableError, PerceptionError
+from trt_perception.external_data import onnx_digest
+from trt_perception.file_lock import file_lock
 from trt_perception.model_file import InputSpec
 
 LOG = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ def build_engine(
     trt = load_tensorrt()
     if trt.flavour != "full":
         raise BackendUnavailableError(f"{trt} only runs engines; building needs the full one: pip install tensorrt")
+    digest = onnx_digest(options.onnx)
     model = options.onnx.read_bytes()
     images = None
     if options.calib_images is not None:
@@ -76,7 +79,7 @@ def build_engine(
             raise PerceptionError("--calibImages needs the model's preprocessing; give --model with its model file")
         images = CalibrationImages(options.calib_images, spec, options.calib_count)
     key = EngineKey(
-        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        onnx_sha256=digest,
         tensorrt_version=trt.version_text,
         gpu_name=gpu.name,
         compute_capability=gpu.compute_capability,
@@ -88,23 +91,31 @@ def build_engine(
     reasons, old = _why_build(target, key, options)
     if old is not None:
         return BuildResult(target, old, False, ())
-    for reason in reasons:
-        LOG.info("building %s: %s", target, reason)
-    start_ns = time.monotonic_ns()
-    plan, notes = _native(trt, options, model, images, spec, progress or Silent(), during_build)
-    manifest = EngineManifest(
-        key=key,
-        engine_sha256=hashlib.sha256(plan).hexdigest(),
-        engine_bytes=len(plan),
-        onnx=str(options.onnx),
-        metadata=read_metadata(options.onnx) if options.onnx.suffix == ".onnx" else {},
-        built_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
-        build_s=round((time.monotonic_ns() - start_ns) / 1e9, 3),
-        notes=tuple(notes),
-    )
-    # The manifest comes last: whatever happens between the two, an engine that is not its own is never trusted.
-    write_atomically(target, plan)
-    write_atomically(manifest_path(target), manifest.to_json().encode())
+    with file_lock(target, lambda: LOG.info("%s is being built by another process; waits for it", target)):
+        if not options.force:
+            reasons, old = _why_build(target, key, options)
+            if old is not None:
+                return BuildResult(target, old, False, ())
+        require_writable(target)
+        if options.calib is not None and not options.calib.is_file():
+            require_writable(options.calib)
+        for reason in reasons:
+            LOG.info("building %s: %s", target, reason)
+        start_ns = time.monotonic_ns()
+        plan, notes = _native(trt, options, model, images, spec, progress or Silent(), during_build)
+        manifest = EngineManifest(
+            key=key,
+            engine_sha256=hashlib.sha256(plan).hexdigest(),
+            engine_bytes=len(plan),
+            onnx=str(options.onnx),
+            metadata=read_metadata(options.onnx) if options.onnx.suffix == ".onnx" else {},
+            built_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+            build_s=round((time.monotonic_ns() - start_ns) / 1e9, 3),
+            notes=tuple(notes),
+        )
+        # The manifest comes last: whatever happens between the two, an engine that is not its own is never trusted.
+        write_atomically(target, plan)
+        write_atomically(manifest_path(target), manifest.to_json().encode())
     return BuildResult(target, manifest, True, tuple(reasons))
 
 

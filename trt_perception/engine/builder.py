@@ -17,7 +17,7 @@ from trt_perception.engine.parser_report import describe_failure
 from trt_perception.engine.progress import LogProgress, Progress, make_monitor
 from trt_perception.engine.shapes import MEMORY_POOLS, profile_for
 from trt_perception.engine.source import Source
-from trt_perception.errors import BackendError, PerceptionError
+from trt_perception.errors import BackendError, PerceptionError, WriteError
 from trt_perception.model_file import InputSpec
 
 LOG = logging.getLogger(__name__)
@@ -96,8 +96,13 @@ class NativeBuild:
             flags.append(self._required("--versionCompatible", dialect.version_compatible))
         if options.exclude_lean_runtime:
             flags.append(self._required("--excludeLeanRuntime", dialect.exclude_lean))
-        if self._source.constrain_layers:
+        constrained = self._source.constrain_layers
+        if constrained:
             self._constrain_layers()
+        if self._source.calibrate and dialect.layer_precision_flag is not None:
+            self._keep_ends_floating()
+            constrained = True
+        if constrained:
             flags.append(self._required("--layerPrecisions", dialect.layer_precision_flag))
         for flag in flags:
             config.set_flag(getattr(library.BuilderFlag, flag))
@@ -172,6 +177,25 @@ class NativeBuild:
                 "ONNX nodes"
             )
 
+    def _keep_ends_floating(self) -> None:
+        """What comes after the last convolutions, and these themselves, is not calibrated: INT8's 256 steps are too
+        coarse for a box's coordinates, which reach over the whole picture.
+        """
+        kinds = self._library.LayerType
+        heavy = (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY)
+        precision = self._library.DataType.HALF if self._options.fp16 else self._library.DataType.FLOAT
+        before_heavy: set[str] = set()
+        for index in reversed(range(self._network.num_layers)):
+            layer = self._network.get_layer(index)
+            outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
+            followed = any(tensor.name in before_heavy for tensor in outputs)
+            if followed or layer.type in heavy:
+                inputs = (layer.get_input(i) for i in range(layer.num_inputs))
+                before_heavy.update(tensor.name for tensor in inputs if tensor is not None)
+            floating = all(tensor.dtype == self._library.DataType.FLOAT for tensor in outputs)
+            if not followed and floating and layer.type != kinds.CONSTANT and not layer.precision_is_set:
+                layer.precision = precision
+
     def _tactic_sources(self, value: int) -> int:
         for part in filter(None, self._options.tactic_sources.split(",")):
             sign, name = part[0], part[1:].upper()
@@ -194,7 +218,11 @@ class NativeBuild:
     def _keep_timings(self, config: Any) -> None:
         path = self._options.timing_cache_file
         if path is not None:
-            write_atomically(path, bytes(memoryview(config.get_timing_cache().serialize())))
+            try:
+                write_atomically(path, bytes(memoryview(config.get_timing_cache().serialize())))
+            except WriteError as error:
+                # The engine is there, and worth more than the time that the next build could have saved.
+                LOG.warning("%s", error)
 
     def _required(self, option: str, word: Any) -> Any:
         if word is None:

@@ -104,8 +104,12 @@ def make_calibrator(
             return cache_file.read_bytes()
 
         def write_calibration_cache(self, cache: Any) -> None:
-            if cache_file is not None:
+            if cache_file is None:
+                return
+            try:
                 write_atomically(cache_file, bytes(cache))
+            except PerceptionError as error:
+                self.failure = error
 
         def free(self) -> None:
             if self._buffer is not None:

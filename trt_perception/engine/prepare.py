@@ -20,7 +20,8 @@ from trt_perception.engine.build import build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.progress import Progress
 from trt_perception.errors import PerceptionError
-from trt_perception.model_file import ModelFile, file_sha256
+from trt_perception.external_data import onnx_digest
+from trt_perception.model_file import ONNX, ModelFile
 
 LOG = logging.getLogger(__name__)
 TENSORRT = "tensorrt"
@@ -36,15 +37,15 @@ def ensure_engine(
     backend's setting cache_directory. Takes minutes when it builds: call it where nothing waits. Raises
     PerceptionError; INT8 needs pictures, so it is never built here.
     """
-    source = model.artifacts.get("onnx")
+    source = model.artifacts.get(ONNX)
     if request.name != TENSORRT or source is None:
         return None
-    source.verify()
+    source.verify(ONNX)
     named = model.artifacts.get("engine")
     precision = request.precision or DEFAULT_PRECISION
     _, _, index = (request.device or "").partition(":")
     device = int(index or 0)
-    wanted = key_here(file_sha256(source.path), precision, load_tensorrt(), gpu_identity(device))
+    wanted = key_here(onnx_digest(source.path), precision, load_tensorrt(), gpu_identity(device))
     if named is None:
         try:
             return find_engine(source.path, wanted, cache_directory(cache)).path

@@ -62,6 +62,7 @@ class CameraChannel:
         self.windows: dict[str, SampleWindow] = {}
         self.last_error: str | None = None
         self.max_image_age_ms = 0.0
+        self.image_timeout_s = 0.0
         # Of the newest image whose turn came while max_image_age_ms was set.
         self.age_ms = 0.0
         self.class_id_format = "name"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trt_perception.backends import backend_class
 from trt_perception.detector import Detector, WarmUp
@@ -18,6 +18,7 @@ def inference_status(
     warm_up: WarmUp | None,
     cameras: Sequence[CameraChannel],
     enabled: bool,
+    supervision: Mapping[str, object],
 ) -> Status:
     """What runs, on which device, how fast; ERROR with the reason when nothing can run."""
     if detector is None:
@@ -37,6 +38,8 @@ def inference_status(
         "precision": info.precision,
         "library": info.library,
         "enabled": enabled,
+        "backend_index": detector.backend_index,
+        **supervision,
     }
     if warm_up is not None:
         values["warm_up_frames_ms"] = ", ".join(f"{ns / 1e6:.1f}" for ns in warm_up.frame_ns)

@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import LabelInfo
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import require_trusted_paths
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector, WarmUp
 from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
+from trt_perception.fallback_chain import FallbackPolicy, Opened
 from trt_perception.live import LivePipeline
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.ros import qos
+from trt_perception.ros.backend_supervisor import BackendSupervisor
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
 from trt_perception.ros.detector_diagnostics import inference_status
-from trt_perception.ros.detector_parameters import detector_parameters
+from trt_perception.ros.detector_parameters import TRUST_PARAMETERS, detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
 from trt_perception.ros.input_diagnostics import InputDiagnostics
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
 from trt_perception.ros.run_node import run_node
+from trt_perception.trust import Trust
 from trt_perception.types import Thresholds
 
 # A change of one of these opens another detector; a change of a threshold does not.
 _OPENS = ("model", "backends", "allow_fallback")
+_SUPERVISION = {"max_consecutive_errors", "backend_retry_s", "warm_fallback", "inference_timeout_s"}
 _THRESHOLDS = {"score_threshold": "score", "iou_threshold": "iou", "max_detections": "max_detections"}
 
 
@@ -50,6 +58,15 @@ class DetectorNode(LifecycleNode):
         self._problem: str | None = None
         self._enabled = True
         self._active = False
+        self._stopped = False
+        # Held while the detector that runs, or its thresholds, are replaced: by a parameter or by the fallback chain.
+        self._changing = threading.RLock()
+        # One transition or change of the detector at a time: services and the fallback chain ask on their own threads.
+        self._transition = threading.RLock()
+        self._supervisor = BackendSupervisor(self)
+        self._supervised: dict[str, Any] = {}
+        declare_parameters(self, TRUST_PARAMETERS)
+        self._trust = Trust.of(self._value("require_checksum"), self._value("model_root"))
         self._specs = {s.name: s for s in [*detector_parameters(self._model_thresholds()), *backend_setting_specs()]}
         declare_parameters(self, self._specs.values())
         # Thresholds that the user did not give follow the model file, also when the model changes.
@@ -63,6 +80,9 @@ class DetectorNode(LifecycleNode):
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
         self._labels = self.create_publisher(LabelInfo, "label_info", **qos.overridable(qos.LATCHED))
         self.create_service(SetBool, "~/enable", self._on_enable, callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_service(
+            Trigger, "~/retry_backends", self._on_retry_backends, callback_group=MutuallyExclusiveCallbackGroup()
+        )
         self._diagnostics = DiagnosticsPublisher(self, self._value("diagnostics_period_s"), self._statuses)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.add_post_set_parameters_callback(self._after_set_parameters)
@@ -71,13 +91,21 @@ class DetectorNode(LifecycleNode):
 
     def start(self) -> None:
         """Configures and activates, unless autostart is off; a failure is logged and shown in /diagnostics."""
-        if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        try:
+            if self._value("autostart") and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            # The node is being destroyed under a transition that had begun before the signal came.
+            if not self._stopped:
+                raise
 
     def stop(self) -> None:
         """Ends inference and frees the backend, whatever the state."""
-        self._end_inference()
-        self._close_detector()
+        with self._transition:
+            self._stopped = True
+            self._end_inference()
+            self._close_detector()
+            self._supervisor.close()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the model; on failure the node stays unconfigured and /diagnostics says why."""
@@ -89,15 +117,18 @@ class DetectorNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribes and stops the inference thread; the model stays loaded."""
-        self._end_inference()
+        with self._transition:
+            self._end_inference()
         super().on_deactivate(state)
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and takes the publishers away."""
-        self._close_detector()
-        for camera in self._cameras:
-            camera.destroy_publishers()
+        with self._transition:
+            self._close_detector()
+            self._problem = None
+            for camera in self._cameras:
+                camera.destroy_publishers()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -108,7 +139,10 @@ class DetectorNode(LifecycleNode):
     def _guarded(self, step: Callable[[], None]) -> TransitionCallbackReturn:
         """rclpy swallows what a transition raises: log it and fail the transition instead."""
         try:
-            step()
+            with self._transition:
+                if self._stopped:
+                    return TransitionCallbackReturn.FAILURE
+                step()
         except PerceptionError as error:
             self._problem = str(error)
         # Such as rclpy's RuntimeError for a qos_overrides parameter whose value is no policy.
@@ -131,7 +165,8 @@ class DetectorNode(LifecycleNode):
 
     def _build_engines(self) -> None:
         """Builds the TensorRT engines that are missing: only here, where no image waits for minutes."""
-        model = load_model(self._value("model"))
+        model = load_model(self._value("model"), self._trust)
+        self._require_trusted_settings({})
         cache = self._value("tensorrt.cache_directory")
         for text in self._value("backends"):
             engine = ensure_engine(model, BackendRequest.parse(text), cache=cache)
@@ -140,10 +175,12 @@ class DetectorNode(LifecycleNode):
 
     def _activate(self, state: LifecycleState) -> None:
         assert self._detector is not None
-        self._warm_up = self._detector.warm_up()
+        self._warm_up_or_fall_back(self._detector)
         self._announce(self._detector)
         super().on_activate(state)
-        pipeline = LivePipeline([camera.pipeline_channel for camera in self._cameras], self._detector, self._governor)
+        self._supervise()
+        channels = [camera.pipeline_channel for camera in self._cameras]
+        pipeline = LivePipeline(channels, self._detector, self._governor, self._supervisor)
         pipeline.set_enabled(self._enabled)
         pipeline.start()
         self._pipeline = pipeline
@@ -158,6 +195,7 @@ class DetectorNode(LifecycleNode):
         self._active = False
         for camera in self._cameras:
             camera.unsubscribe()
+        self._supervisor.stop()
         if self._pipeline is not None:
             self._pipeline.stop()
             self._pipeline = None
@@ -169,22 +207,32 @@ class DetectorNode(LifecycleNode):
 
     # --- model and backend ------------------------------------------------------------------------------------
 
-    def _open_detector(self, changed: dict[str, Any]) -> Detector:
-        """Opens what the parameters ask for, with `changed` in place of their present values."""
-        settings: dict[str, dict[str, Any]] = {}
-        for name in self._specs:
-            backend, dot, setting = name.partition(".")
-            if dot:
-                settings.setdefault(backend, {})[setting] = changed.get(name, self._value(name))
-        model = load_model(changed.get("model", self._value("model")))
+    def _open_detector(self, changed: dict[str, Any], index: int | None = None) -> Detector:
+        """Opens what the parameters ask for, with `changed` in place of their present values.
+
+        index: the backend at this place of the list alone; None: the first, with allow_fallback the first that opens.
+        """
+        settings = self._require_trusted_settings(changed)
+        model = load_model(changed.get("model", self._value("model")), self._trust)
+        backends = list(changed.get("backends", self._value("backends")))
         detector = Detector.open(
             model,
-            list(changed.get("backends", self._value("backends"))),
+            backends if index is None else backends[index],
             allow_fallback=changed.get("allow_fallback", self._value("allow_fallback")),
             settings=settings,
         )
         detector.thresholds = self._thresholds(changed, model.thresholds)
         return detector
+
+    def _require_trusted_settings(self, changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The settings of every backend; raises PerceptionError for a path that leads out of model_root."""
+        settings: dict[str, dict[str, Any]] = {}
+        for name in self._specs:
+            backend, dot, setting = name.partition(".")
+            if dot:
+                settings.setdefault(backend, {})[setting] = changed.get(name, self._value(name))
+        require_trusted_paths(settings, self._trust)
+        return settings
 
     def _thresholds(self, changed: dict[str, Any], of_model: Thresholds) -> Thresholds:
         """The user's thresholds where given, the model's otherwise."""
@@ -215,20 +263,97 @@ class DetectorNode(LifecycleNode):
             self.get_logger().warning(f"fallback: {info.fallback_reason}")
         self._publish_labels(detector)
 
+    def _warm_up_or_fall_back(self, detector: Detector) -> None:
+        """A backend that opens and then cannot run is one that cannot run: with allow_fallback the next one does."""
+        try:
+            self._warm_up = detector.warm_up()
+            return
+        except PerceptionError as error:
+            failure = error
+        backends = self._value("backends")
+        for index in range(detector.backend_index + 1, len(backends) if self._value("allow_fallback") else 0):
+            try:
+                opened = _warmed_up(self._open_detector({}, index))
+            except PerceptionError as error:
+                self.report(f"{backends[index]} cannot run: {error}")
+                continue
+            opened.detector.backend_index = index
+            opened.detector.explain_fallback(f"runs {backends[index]} instead of {backends[0]}: {failure}")
+            self._detector, self._warm_up = opened.detector, opened.warm_up
+            detector.close()
+            return
+        raise failure
+
     def _switch_detector(self, changed: dict[str, Any]) -> None:
         """The new one opens and warms up before the old one stops; an error leaves the old one at work."""
-        new = self._open_detector(changed)
+        with self._transition:
+            self._supervisor.stop()
+            runs = self._supervised
+            try:
+                old = self._replace(_warmed_up(self._open_detector(changed)))
+                runs = {name: changed[name] for name in _OPENS if name in changed}
+                if old is not None:
+                    old.close()
+            finally:
+                if self._active:
+                    self._supervise(runs)
+
+    def _replace(self, opened: Opened) -> Detector | None:
+        """Puts another detector to work between two frames and says so; returns the one before."""
+        with self._changing:
+            old, self._detector, self._warm_up = self._detector, opened.detector, opened.warm_up
+            if self._pipeline is not None:
+                self._pipeline.replace_detector(opened.detector)
+        self._announce(opened.detector)
+        return old
+
+    # --- fallback (ChainHost) ---------------------------------------------------------------------------------
+
+    def _supervise(self, changed: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Watches the backend that runs now and what it does; `changed` as in _open_detector."""
+        assert self._detector is not None
+        self._supervised = dict(changed)
+        policy = FallbackPolicy(
+            changed.get("allow_fallback", self._value("allow_fallback")),
+            self._value("max_consecutive_errors"),
+            self._value("backend_retry_s"),
+            self._value("warm_fallback"),
+        )
+        self._supervisor.limit(self._value("inference_timeout_s"), self._warm_up)
+        backends = list(changed.get("backends", self._value("backends")))
+        self._supervisor.start(backends, self._detector.backend_index, policy)
+
+    def open_backend(self, index: int) -> Opened:
+        """Opens and warms up one backend of the list."""
+        return _warmed_up(self._open_detector(self._supervised, index))
+
+    def install(self, opened: Opened, announcement: str) -> Detector:
+        """The fallback chain has changed the backend."""
+        self.get_logger().warning(announcement)
+        with self._changing:
+            assert self._detector is not None
+            opened.detector.thresholds = self._detector.thresholds
+            old = self._replace(opened)
+        self._supervisor.limit(self._value("inference_timeout_s"), opened.warm_up)
+        assert old is not None
+        return old
+
+    def report(self, message: str) -> None:
+        """The fallback chain, or the watchdog, has something to say."""
+        self.get_logger().warning(message)
+
+    def gave_up(self, reason: str) -> None:
+        """Inference fails and nothing else may run: the node becomes inactive, on a thread that may wait for that."""
+        self.executor.create_task(self._deactivate_because, reason)
+
+    def _deactivate_because(self, reason: str) -> None:
+        problem = f"inactive, since {reason}; mend it and activate the node, or set allow_fallback and other backends"
+        self.get_logger().error(problem)
         try:
-            warm_up = new.warm_up()
-        except PerceptionError:
-            new.close()
-            raise
-        old, self._detector, self._warm_up = self._detector, new, warm_up
-        if self._pipeline is not None:
-            self._pipeline.replace_detector(new)
-        if old is not None:
-            old.close()
-        self._announce(new)
+            self.trigger_deactivate()
+        except rclpy_implementation.RCLError as error:  # somebody else is changing the state
+            self.get_logger().warning(f"could not deactivate: {error}")
+        self._problem = problem
 
     # --- parameters and services ------------------------------------------------------------------------------
 
@@ -239,7 +364,7 @@ class DetectorNode(LifecycleNode):
         """The thresholds of the model that will be loaded, for the parameters' defaults."""
         override = self._parameter_overrides.get("model")
         try:
-            return load_model(str(override.value) if override else DEMO_MODEL).thresholds
+            return load_model(str(override.value) if override else DEMO_MODEL, self._trust).thresholds
         except PerceptionError:
             return Thresholds()  # on_configure reports what is wrong with the model
 
@@ -249,6 +374,10 @@ class DetectorNode(LifecycleNode):
             problem = self._specs[name].problem_with(value) if name in self._specs else None
             if problem is not None:
                 return SetParametersResult(successful=False, reason=problem)
+        try:
+            self._require_trusted_settings(changed)
+        except PerceptionError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         if self._detector is not None and any(name in changed for name in _OPENS):
             try:
                 self._switch_detector(changed)
@@ -265,8 +394,13 @@ class DetectorNode(LifecycleNode):
             if "model" in names:
                 self._show_model_thresholds(self._detector.model.thresholds)
             if names & set(_THRESHOLDS):
-                self._detector.thresholds = self._thresholds({}, self._detector.model.thresholds)
+                with self._changing:
+                    self._detector.thresholds = self._thresholds({}, self._detector.model.thresholds)
                 self._publish_labels(self._detector)
+        if names & {*_SUPERVISION, *_OPENS}:
+            with self._transition:
+                if self._active:
+                    self._supervise()
         if "max_inference_share" in names:
             self._governor.max_share = self._value("max_inference_share")
         self._apply_camera_parameters({p.name: p.value for p in parameters})
@@ -283,16 +417,39 @@ class DetectorNode(LifecycleNode):
         response.message = "inference runs" if request.data else "inference is paused, images are still received"
         return response
 
+    def _on_retry_backends(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._supervisor.retry()
+        detector = self._detector if self._active else None
+        response.success = detector is not None and detector.info.fallback_reason is None
+        response.message = "the node is not active" if detector is None else _runs(detector)
+        return response
+
     def _apply_camera_parameters(self, changed: dict[str, Any]) -> None:
         for camera in self._cameras:
             camera.max_image_age_ms = changed.get("max_image_age_ms", self._value("max_image_age_ms"))
+            camera.image_timeout_s = changed.get("image_timeout_s", self._value("image_timeout_s"))
             camera.class_id_format = changed.get("class_id_format", self._value("class_id_format"))
 
     def _statuses(self) -> list[Status]:
         state = self._state_machine.current_state[1]
         statuses = [status.status(self._active) for status in self._inputs]
-        inference = inference_status(self._detector, state, self._problem, self._warm_up, self._cameras, self._enabled)
+        inference = inference_status(
+            self._detector, state, self._problem, self._warm_up, self._cameras, self._enabled, self._supervisor.values()
+        )
         return [inference, *governor_statuses(self._governor), *statuses]
+
+
+def _warmed_up(detector: Detector) -> Opened:
+    try:
+        return Opened(detector, detector.warm_up())
+    except BaseException:
+        detector.close()
+        raise
+
+
+def _runs(detector: Detector) -> str:
+    info = detector.info
+    return f"{info.backend} on {info.device} runs" + (f"; {info.fallback_reason}" if info.fallback_reason else "")
 
 
 def main() -> int:

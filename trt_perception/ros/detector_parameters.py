@@ -9,6 +9,17 @@ from trt_perception.types import Thresholds
 CLASS_ID_FORMATS = ("name", "index")
 IMAGE_TRANSPORTS = ("raw", "compressed")
 
+# Declared before the others, because `model` is already read for their defaults.
+TRUST_PARAMETERS = [
+    ParameterSpec("require_checksum", False, "refuse a model file without a sha256 for every artifact", read_only=True),
+    ParameterSpec(
+        "model_root",
+        (),
+        "folders in which the model, what it names, and files named by settings have to lie; empty: anywhere",
+        read_only=True,
+    ),
+]
+
 
 def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
     """The table; thresholds are those of the model file, which hold until the user sets others."""
@@ -22,6 +33,34 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
         ParameterSpec(
             "allow_fallback", False, "another device, or the next of `backends`, may run instead; it is announced"
         ),
+        ParameterSpec(
+            "max_consecutive_errors",
+            5,
+            "frames in a row whose inference fails before another backend runs (allow_fallback) or the node becomes "
+            "inactive; 0: never",
+            0,
+            1_000_000,
+        ),
+        ParameterSpec(
+            "backend_retry_s",
+            60.0,
+            "a backend that failed is tried again after so long; 0: only when ~/retry_backends is called",
+            0,
+            1e9,
+        ),
+        ParameterSpec(
+            "warm_fallback",
+            False,
+            "keep the next of `backends` open, which takes its memory too, so that it takes over at once",
+        ),
+        ParameterSpec(
+            "inference_timeout_s",
+            2.0,
+            "an inference that takes longer hangs: the process is ended so that it can be started again; 0: never",
+            0,
+            1e9,
+        ),
+        ParameterSpec("image_timeout_s", 1.5, "no image for so long is an error in /diagnostics", 0.01, 1e9),
         ParameterSpec(
             "score_threshold", thresholds.score, "candidates above it count, 0-1; default: the model file's", 0, 1
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from trt_perception.ros import qos
@@ -35,15 +36,28 @@ class DiagnosticsPublisher:
         self._node = node
         self._collect = collect
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", **qos.overridable(qos.RESULTS))
-        # A group of its own, so that it speaks while a service call takes its time.
-        node.create_timer(period_s, self.publish, callback_group=MutuallyExclusiveCallbackGroup())
+        # A group of its own, so that it speaks while a service call takes its time; a clock of its own, so that it
+        # speaks while a simulation stands still.
+        node.create_timer(
+            period_s,
+            self.publish,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
 
     def publish(self) -> None:
         """Publishes now."""
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [self._to_message(status) for status in self._collect()]
+        message.status = [self._to_message(status) for status in (*self._collect(), *self._clock())]
         self._publisher.publish(message)
+
+    def _clock(self) -> list[Status]:
+        clock = self._node.get_clock()
+        if not clock.ros_time_is_active or clock.now().nanoseconds > 0:
+            return []
+        message = "use_sim_time is true, but no /clock has come; start the simulation, or set use_sim_time to false"
+        return [Status("clock", WARN, message)]
 
     def _to_message(self, status: Status) -> DiagnosticStatus:
         return DiagnosticStatus(

@@ -15,8 +15,6 @@ from trt_perception.ros.image_topics import advice_for, type_name
 # A share of frames lost in the middleware above which the input is no longer well.
 _LOST_SHARE_WARN = 0.01
 _RATE_WINDOW_S = 3.0
-# With a status every second, what is wrong is said within three.
-_SILENCE_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class InputDiagnostics:
         }
         if not active:
             return Status(what, OK, "the node is not active, images are not received", values)
-        if now.at_ns - camera.newest_ns >= _SILENCE_S * 1e9:
+        if now.at_ns - camera.newest_ns >= camera.image_timeout_s * 1e9:
             return Status(what, ERROR, self._why_nothing_arrives(), values)
         if now.malformed > before.malformed:
             which = (

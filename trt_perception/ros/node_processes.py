@@ -19,9 +19,9 @@ _LOG_LINES = 8
 
 @dataclass(frozen=True)
 class NodeCommand:
-    """A node to start: the module that runs it, and its ROS arguments without --ros-args."""
+    """A node to start: the name of its executable, and its ROS arguments without --ros-args."""
 
-    module: str
+    executable: str
     ros_arguments: Sequence[str] = ()
 
 
@@ -49,13 +49,13 @@ def node_processes(commands: Sequence[NodeCommand], environment: Mapping[str, st
         started: list[NodeProcess] = []
         for command in commands:
             log = stack.enter_context(tempfile.TemporaryFile())
-            words = [sys.executable, "-m", command.module]
+            words = [sys.executable, "-m", "trt_perception.ros.start", command.executable]
             if command.ros_arguments:
                 words += ["--ros-args", *command.ros_arguments]
             process = subprocess.Popen(
                 words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
-            node = NodeProcess(command.module.rpartition(".")[2], process, log)
+            node = NodeProcess(command.executable, process, log)
             stack.callback(_end, process)
             started.append(node)
         yield started

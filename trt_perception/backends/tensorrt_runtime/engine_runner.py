@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class _Bound:
     """Buffers, events and, where it could be recorded, the graph for one input shape."""
 
     shape: tuple[int, ...]
+    enqueue: Callable[[], None]
     input: Buffer
     outputs: tuple[Buffer, ...]
     events: tuple[TimingEvent, ...]
@@ -88,6 +90,7 @@ class EngineRunner:
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
+        self._before_closing: list[Callable[[], None]] = []
         try:
             with session.current():
                 self._load(plan)
@@ -101,6 +104,43 @@ class EngineRunner:
     def no_graph_reason(self) -> str | None:
         """Why inference is not one CUDA graph, None when it is."""
         return self._bound.no_graph_reason if self._bound else None
+
+    @property
+    def session(self) -> CudaSession:
+        """Context and stream that this engine runs on."""
+        return self._session
+
+    def further_context(self) -> Any:
+        """Another execution context of the same engine, for work that overlaps; raises BackendError.
+
+        For engines of fixed shapes: those with free ones have one profile here, which one context may use at a time.
+        """
+        with collect() as messages:
+            context = self._engine.create_execution_context()
+        if context is None:
+            size = self.device_memory_bytes / 2**20
+            raise BackendError(f"no room for one more execution context, {size:.0f} MiB: {explain(messages.summary())}")
+        return context
+
+    def bind(
+        self, session: CudaSession, shape: tuple[int, ...], context: Any = None
+    ) -> tuple[Callable[[], None], Buffer, tuple[Buffer, ...]]:
+        """What queues one inference of that shape on a context (its own when None), and its input and outputs.
+
+        The caller closes the buffers.
+        """
+        context = context or self._context
+        with ExitStack() as undo:
+            source = self._buffer(session, undo, self.inputs[0].name, shape)
+            if not context.set_input_shape(self.inputs[0].name, shape):
+                raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
+            outputs = [
+                self._buffer(session, undo, name, self._output_shape(context, name)) for name in self._output_names
+            ]
+            undo.pop_all()
+        names = (self.inputs[0].name, *self._output_names)
+        addresses = [(name, buffer.address) for name, buffer in zip(names, (source, *outputs), strict=True)]
+        return partial(self._enqueue, context, session.stream_handle, shape, addresses), source, tuple(outputs)
 
     @property
     def device_memory_bytes(self) -> int:
@@ -124,7 +164,7 @@ class EngineRunner:
             if bound.graph is not None:
                 bound.graph.launch(stream)
             else:
-                self._queue(bound.input, bound.outputs, bound.events, captured=False)
+                self._queue(bound.enqueue, bound.input, bound.outputs, bound.events, captured=False)
             self._session.synchronize()
             begin, uploaded, inferred, downloaded = bound.events
             return RawOutputs(
@@ -141,11 +181,17 @@ class EngineRunner:
             return None
         return self._bound.input.host
 
+    def close_first(self, close: Callable[[], None]) -> None:
+        """Has that called before anything of the engine is freed, since it rests on it."""
+        self._before_closing.append(close)
+
     def close(self) -> None:
         """Frees buffers, context, engine and runtime in that order, then the session; a second call does nothing."""
         if self._session is None:
             return
         session = self._session
+        while self._before_closing:
+            self._before_closing.pop()()
         with session.current():
             # After a failed kernel every call fails; what can be freed is freed all the same.
             with suppress(BackendError):
@@ -221,46 +267,31 @@ class EngineRunner:
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         """Sets the shape, allocates, tells TensorRT the addresses, runs once and records the graph."""
-        spec = self.inputs[0]
         with ExitStack() as undo:
-            source = self._session.buffer(shape, spec.dtype)
-            undo.callback(source.close)
+            enqueue, source, outputs = self.bind(self._session, shape)
+            for buffer in (source, *outputs):
+                undo.callback(buffer.close)
             source.host.fill(0)
-            self._address(spec.name, source)
-            if not self._context.set_input_shape(spec.name, shape):
-                raise BackendError(f"TensorRT refuses the input shape {shape} for {spec}")
-            outputs: list[Buffer] = []
-            for name in self._output_names:
-                size = tuple(self._context.get_tensor_shape(name))
-                if any(n < 0 for n in size):
-                    raise BackendError(
-                        f"the size of its output {name} depends on the data ({size}); export the model without NMS, "
-                        "which runs after the network here"
-                    )
-                target = self._session.buffer(size, _DTYPES[self._engine.get_tensor_dtype(name).name])
-                undo.callback(target.close)
-                self._address(name, target)
-                outputs.append(target)
             events: list[TimingEvent] = []
             for _ in range(4):
                 events.append(TimingEvent())
                 undo.callback(events[-1].close)
             # The first run loads kernels lazily, which a recording does not allow.
-            self._queue(source, outputs, events, captured=False)
+            self._queue(enqueue, source, outputs, events, captured=False)
             self._session.synchronize()
-            graph, reason = self._record(source, outputs, events)
+            graph, reason = self._record(enqueue, source, outputs, events)
             undo.pop_all()
-        return _Bound(shape, source, tuple(outputs), tuple(events), graph, reason)
+        return _Bound(shape, enqueue, source, outputs, tuple(events), graph, reason)
 
     def _record(
-        self, source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
+        self, enqueue: Callable[[], None], source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
     ) -> tuple[Graph | None, str | None]:
         if not self._want_graph:
             return None, "switched off by the setting cuda_graph"
         stream = self._session.stream_handle
         try:
             with GraphRecording(stream) as recording:
-                self._queue(source, outputs, events, captured=True)
+                self._queue(enqueue, source, outputs, events, captured=True)
             graph = recording.graph()
         except (BackendError, AttributeError) as error:  # AttributeError: a driver older than CUDA 11.4
             self._session.synchronize()
@@ -270,24 +301,48 @@ class EngineRunner:
         return graph, None
 
     def _queue(
-        self, source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent], *, captured: bool
+        self,
+        enqueue: Callable[[], None],
+        source: Buffer,
+        outputs: Sequence[Buffer],
+        events: Sequence[TimingEvent],
+        *,
+        captured: bool,
     ) -> None:
         stream = self._session.stream_handle
         begin, uploaded, inferred, downloaded = events
         begin.record(stream, captured=captured)
         source.upload()
         uploaded.record(stream, captured=captured)
-        with collect() as messages:
-            if not self._context.execute_async_v3(stream):
-                raise BackendError(f"inference failed: {explain(messages.summary())}")
+        enqueue()
         inferred.record(stream, captured=captured)
         for output in outputs:
             output.download()
         downloaded.record(stream, captured=captured)
 
-    def _address(self, name: str, buffer: Buffer) -> None:
-        if not self._context.set_tensor_address(name, buffer.address):
-            raise BackendError(f"TensorRT refuses the memory for its tensor {name}")
+    def _buffer(self, session: CudaSession, undo: ExitStack, name: str, shape: tuple[int, ...]) -> Buffer:
+        buffer = session.buffer(shape, _DTYPES[self._engine.get_tensor_dtype(name).name])
+        undo.callback(buffer.close)
+        return buffer
+
+    def _output_shape(self, context: Any, name: str) -> tuple[int, ...]:
+        size = tuple(context.get_tensor_shape(name))
+        if any(n < 0 for n in size):
+            raise BackendError(
+                f"the size of its output {name} depends on the data ({size}); export the model without NMS, which "
+                "runs after the network here"
+            )
+        return size
+
+    def _enqueue(self, context: Any, stream: int, shape: tuple[int, ...], addresses: Sequence[tuple[str, int]]) -> None:
+        # Several users share one context, so that each says anew what it means.
+        context.set_input_shape(self.inputs[0].name, shape)
+        for name, address in addresses:
+            if not context.set_tensor_address(name, address):
+                raise BackendError(f"TensorRT refuses the memory for its tensor {name}")
+        with collect() as messages:
+            if not context.execute_async_v3(stream):
+                raise BackendError(f"inference failed: {explain(messages.summary())}")
 
 
 def _delivered(dtype: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from trt_perception.checksum import file_sha256
 from trt_perception.errors import BackendError
-from trt_perception.model_file import file_sha256
 
 MANIFEST_SUFFIX = ".json"
 _FORMAT = 1
@@ -19,9 +19,9 @@ _FORMAT = 1
 class EngineKey:
     """Everything that an engine depends on; two engines with equal keys are interchangeable.
 
-    onnx_sha256: of the ONNX file given by the user. precision: fp32, fp16 or int8. shapes: input name → min, opt and
-    max shape as `1x3x320x320,...`, empty where the network's shapes are fixed. options: everything else that changes
-    the result, by trtexec's names.
+    onnx_sha256: of the ONNX file given by the user and of the weights beside it. precision: fp32, fp16 or int8.
+    shapes: input name → min, opt and max shape as `1x3x320x320,...`, empty where the network's shapes are fixed.
+    options: everything else that changes the result, by trtexec's names.
     """
 
     onnx_sha256: str

@@ -6,6 +6,7 @@ from typing import Any
 
 from trt_perception.doctor.findings import Facts, Judgement, Level, missing
 from trt_perception.doctor.probes.distributions import import_facts, installed
+from trt_perception.telemetry import decline_telemetry
 
 _INSTALL = "`pip install onnxruntime`, for a GPU `pip install onnxruntime-gpu`"
 _CPU = "CPUExecutionProvider"
@@ -23,6 +24,7 @@ TINY_MODEL = b"\x08\x07" + b"\x3a" + bytes([len(_GRAPH)]) + _GRAPH + b"\x42\x02\
 
 def look(argument: str) -> dict[str, Any]:
     """argument: the provider. `loaded` is what the session says that it runs on; `right` whether 1 + 1 is 2."""
+    decline_telemetry()
     facts = {**import_facts("onnxruntime"), "provider": argument, "distributions": installed(r"onnxruntime(-[a-z]+)?")}
     if "version" not in facts:
         return facts

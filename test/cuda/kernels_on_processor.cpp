@@ -1,0 +1,21 @@
+// The kernels as a library for the processor, with the grids that the GPU would have.
+#define ON_PROCESSOR
+#include "frame_kernels.cu"
+
+extern "C" void run_prepare(const u8* staged, u64 frame_stride, void* tensor, const Input* input, unsigned batch) {
+    for (blockIdx.z = 0; blockIdx.z < batch; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < (unsigned)input->height; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x < (unsigned)input->width; ++blockIdx.x)
+                prepare(staged, frame_stride, tensor, *input);
+    blockIdx = Index();
+}
+
+extern "C" void run_choose(const Output* out, const Choice* choice, Candidate* candidates, Counter* counters,
+                           u8* results, unsigned batch) {
+    for (blockIdx.y = 0; blockIdx.y < batch; ++blockIdx.y)
+        for (blockIdx.x = 0; blockIdx.x < (unsigned)out->boxes; ++blockIdx.x)
+            gather(*out, choice, candidates, counters);
+    blockIdx = Index();
+    for (blockIdx.x = 0; blockIdx.x < batch; ++blockIdx.x) suppress(*out, choice, candidates, counters, results);
+    blockIdx = Index();
+}

@@ -1,0 +1,232 @@
+"""TensorRT's short way of a frame against the plain way around the same engine: same pixels, same detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from test.camera_encodings import encode
+from test.gpu.conftest import TACTICS
+from test.gpu.networks import SIDE, write_network
+from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
+from trt_perception.backends.tensorrt_runtime.frame_geometry import ENCODINGS
+from trt_perception.detector import Detector
+from trt_perception.encodings import camera_frame, decode_frame, frame_of_image
+from trt_perception.engine.build import BuildResult, build_engine
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.shapes import ShapeOptions
+from trt_perception.errors import OutputError
+from trt_perception.heldout import heldout_scenes
+from trt_perception.model_file import Artifact, InputSpec, ModelFile
+from trt_perception.pixel_layouts import CameraFrame
+from trt_perception.types import Detections, FrameResult, Image, Thresholds
+
+MIB = 2**20
+FRAMES = 10_000
+RNG = np.random.default_rng(21)
+# The small network's scores and boxes mean nothing, but there are many of them.
+SMALL = ModelFile(
+    name="small",
+    task="detect",
+    artifacts={},
+    input=InputSpec(SIDE, SIDE),
+    head="yolov8",
+    labels=tuple("0123456789"),
+    thresholds=Thresholds(score=0.02),
+)
+
+
+def small(engine: Path) -> ModelFile:
+    return replace(SMALL, artifacts={"engine": Artifact(engine)})
+
+
+def opened(model: ModelFile, **settings: Any) -> Detector:
+    return Detector.open(model, "tensorrt", settings={"tensorrt": settings})
+
+
+@pytest.fixture(scope="module")
+def fast(small_fp32: BuildResult) -> Iterator[Detector]:
+    with opened(small(small_fp32.engine)) as detector:
+        assert detector.takes(frame_of_image(Image(np.zeros((4, 4, 3), np.uint8), "bgr"))), detector.info.notes
+        yield detector
+
+
+@pytest.fixture(scope="module")
+def plain(small_fp32: BuildResult) -> Iterator[Detector]:
+    with opened(small(small_fp32.engine), device_path=False) as detector:
+        assert any("switched off" in note for note in detector.info.notes)
+        yield detector
+
+
+@pytest.fixture(scope="module")
+def dynamic(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> BuildResult:
+    onnx = write_network(tmp_path_factory.mktemp("onnx") / "dynamic.onnx", dynamic=True)
+    low, high = (1, 3, SIDE, SIDE), (4, 3, SIDE, SIDE)
+    shapes = ShapeOptions({"images": low}, {"images": high}, {"images": high})
+    return build_engine(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS))
+
+
+def frame(encoding: str = "bgr8", width: int = 160, height: int = 120, padding: int = 0) -> CameraFrame:
+    names = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
+    bgr = RNG.integers(0, 256, (height, width, 3), np.uint8)
+    sent = encode(bgr, names.get(encoding, encoding), padding)
+    return camera_frame(encoding, width, height, sent.step, sent.data)
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+
+
+def assert_plain(result: FrameResult, plain: Detector, given: CameraFrame) -> None:
+    expected = plain.detect(decode_frame(given)).detections
+    assert len(expected) > 3
+    assert_same(result.detections, expected)
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_every_encoding_gives_the_plain_ways_detections(fast: Detector, plain: Detector, encoding: str) -> None:
+    for width, height, padding in ((160, 120, 0), (64, 64, 0), (202, 90, 12), (40, 30, 0)):
+        given = frame(encoding, width, height, padding)
+        assert fast.takes(given)
+        assert_plain(fast.detect(given), plain, given)
+
+
+def test_an_encoding_that_the_kernels_lack_is_decoded_first(fast: Detector, plain: Detector) -> None:
+    given = frame("bayer_rggb8")
+    assert not fast.takes(given)
+    assert_plain(fast.detect(given), plain, given)
+
+
+def test_larger_frames_come_and_go(fast: Detector, plain: Detector) -> None:
+    for width, height in ((64, 48), (1920, 1080), (320, 240), (2560, 1440), (64, 48)):
+        given = frame("rgb8", width, height)
+        assert_plain(fast.detect(given), plain, given)
+
+
+def test_thresholds_change_between_frames(fast: Detector, plain: Detector) -> None:
+    given = frame()
+    for thresholds in (
+        Thresholds(score=0.5, iou=0.2),
+        Thresholds(score=0.45, iou=0.8, class_agnostic=True),
+        Thresholds(score=0.4, max_detections=3),
+        Thresholds(score=0.9, per_class=(("1", 0.35), ("2", 0.4))),
+        Thresholds(score=0.3, classes=("3", "4")),
+        Thresholds(score=0.999),
+        SMALL.thresholds,
+    ):
+        fast.thresholds = plain.thresholds = thresholds
+        assert_same(fast.detect(given).detections, plain.detect(decode_frame(given)).detections)
+
+
+def test_each_stage_takes_time_and_they_add_up(fast: Detector) -> None:
+    times = fast.detect(frame("bgr8", 640, 480)).times
+    assert min(times.durations_ms().values()) > 0 and len(times.durations_ms()) == 5
+    assert 0 < times.around_on_device_ns < times.preprocess_ns + times.postprocess_ns
+
+
+def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: Detector) -> None:
+    with opened(small(small_fp32.engine), mapped_memory="on") as detector:
+        for encoding in ("bgr8", "nv12"):
+            given = frame(encoding, 640, 480)
+            assert_plain(detector.detect(given), plain, given)
+
+
+def test_frames_on_several_streams_keep_their_order(small_fp32: BuildResult, plain: Detector) -> None:
+    given = [frame("bgr8", 640, 480), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 1280, 720)]
+    with opened(small(small_fp32.engine), streams=4) as detector:
+        assert detector.max_batch == 4
+        for count in (4, 1, 3, 4):
+            results = detector.detect_batch(given[:count])
+            for result, one in zip(results, given, strict=False):
+                assert_plain(result, plain, one)
+            assert results[0].times.total_ns > 0
+
+
+def test_a_batch_gives_what_single_frames_give(dynamic: BuildResult) -> None:
+    given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
+    with opened(small(dynamic.engine)) as detector, opened(small(dynamic.engine), device_path=False) as judge:
+        assert detector.max_batch == 4
+        for count in (4, 1, 2, 4, 3, 1):
+            for result, one in zip(detector.detect_batch(given[:count]), given, strict=False):
+                expected = judge.detect(decode_frame(one)).detections
+                # Another batch may run other kernels, which round otherwise.
+                assert len(result.detections) == len(expected) > 3
+                np.testing.assert_allclose(result.detections.scores, expected.scores, atol=1e-3)
+
+
+def test_more_candidates_than_the_device_holds_are_decoded_on_the_host(tmp_path: Path, cache: Path) -> None:
+    onnx = write_network(tmp_path / "large.onnx", dynamic=True)
+    size = {"images": (1, 3, 4 * SIDE, 4 * SIDE)}
+    built = build_engine(BuildOptions(onnx=onnx, shapes=ShapeOptions(size, size, size), tactic_sources=TACTICS))
+    model = replace(small(built.engine), input=InputSpec(4 * SIDE, 4 * SIDE), thresholds=Thresholds(score=0.0))
+    with opened(model) as detector, opened(model, device_path=False) as judge:
+        given = frame("bgr8", 640, 480)
+        assert_same(detector.detect(given).detections, judge.detect(decode_frame(given)).detections)
+
+
+def test_a_head_without_a_kernel_is_decoded_on_the_host(small_fp32: BuildResult) -> None:
+    model = replace(small(small_fp32.engine), head="detr")
+    with opened(model) as detector:
+        assert any("decoded on the processor" in note for note in detector.info.notes)
+        with pytest.raises(OutputError, match="detr"):
+            detector.detect(frame())
+
+
+def test_without_a_graph_the_plain_way_runs_and_says_so(small_fp32: BuildResult, plain: Detector) -> None:
+    with opened(small(small_fp32.engine), cuda_graph=False) as detector:
+        assert any("prepared on the processor" in n and "CUDA graph" in n for n in detector.info.notes)
+        given = frame()
+        assert_plain(detector.detect(given), plain, given)
+
+
+def test_the_plain_way_works_beside_it(fast: Detector, plain: Detector) -> None:
+    given = frame()
+    before = fast.detect(given).detections
+    fast.output_specs()
+    fast._backend.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))
+    assert_same(fast.detect(given).detections, before)
+
+
+def test_open_and_close_leave_no_device_memory_behind(small_fp32: BuildResult) -> None:
+    given = frame("bgr8", 640, 480)
+    session = CudaSession(0)
+    before = 0
+    for cycle in range(110):
+        with opened(small(small_fp32.engine), streams=2) as detector:
+            detector.detect_batch([given, given])
+        if cycle == 9:
+            before = session.free_bytes()
+    lost = before - session.free_bytes()
+    session.close()
+    assert lost <= 2 * MIB
+
+
+def test_device_memory_is_flat_over_many_frames(fast: Detector) -> None:
+    sizes = [(640, 480), (1280, 720), (320, 240)]
+    given = [frame(encoding, *size) for size in sizes for encoding in ("bgr8", "nv12", "yuyv")]
+    session = CudaSession(0)
+    for index in range(100):
+        fast.detect(given[index % len(given)])
+    before = session.free_bytes()
+    for index in range(FRAMES):
+        fast.detect(given[index % len(given)])
+    lost = before - session.free_bytes()
+    session.close()
+    print(f"\n{FRAMES} frames: {lost / MIB:.1f} MiB of device memory more in use than after the first 100")
+    assert lost <= 0.02 * 200 * MIB
+
+
+def test_the_demo_models_detections_are_the_plain_ways(cache: Path) -> None:
+    for precision in ("fp32", "fp16"):
+        request = f"tensorrt:{precision}"
+        settings = {"tensorrt": {"device_path": False}}
+        with Detector.open("digits", request) as detector, Detector.open("digits", request, settings=settings) as judge:
+            for scene in heldout_scenes(50, 640, 480, seed=5):
+                assert_same(detector.detect(scene.image_bgr).detections, judge.detect(scene.image_bgr).detections)

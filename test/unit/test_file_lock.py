@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from trt_perception.errors import WriteError
+from trt_perception.file_lock import file_lock
+
+
+def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+    waited: list[int] = []
+
+    def enter(number: int) -> None:
+        for _ in range(50):
+            with file_lock(tmp_path / "target", lambda: waited.append(number)):
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(most) == 200 and set(most) == {1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    entered = threading.Event()
+
+    def enter() -> None:
+        with file_lock(tmp_path / "target", lambda: told.append("waits")):
+            entered.set()
+
+    with file_lock(tmp_path / "target", lambda: told.append("never")):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(10)
+    thread.join(10)
+    assert told == ["waits"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WriteError, match="cannot be written"), file_lock(tmp_path / "file" / "target", lambda: None):
+        pass

@@ -1,0 +1,1 @@
+"""Tools for the CUDA kernels that come with the package."""
