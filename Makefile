@@ -22,9 +22,8 @@ for example PYTHON=python3, or install it: sudo apt install python3" >&2; exit 1
 
 .DEFAULT_GOAL := help
 <<<<<<< HEAD
-.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean
+.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean soak
 =======
-.PHONY: help setup setup-test demo test soak benchmark lint format lock clean
 >>>>>>> main
 
 help:  ## this list
