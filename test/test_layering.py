@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "stage_ranges",
         "errors",
         "dds_environment",
         "checksum",
@@ -78,6 +79,7 @@ ONLY_IN = {
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
     "onnx": "onnx_package",
+    "nvtx": "stage_ranges",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
@@ -90,7 +92,7 @@ PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib", "nvtx")
 
 
 @cache
