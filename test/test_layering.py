@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "protobuf_fields",
         "backend_request",
         "resources",
+        "picture_header",
         "pixel_layouts",
         "placement",
         "encodings",

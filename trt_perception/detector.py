@@ -138,7 +138,7 @@ class Detector:
 
     @property
     def artifact(self) -> Artifact | None:
-        """What the backend runs, None where the model file does not name it."""
+        """The model's artifact that runs."""
         return self.model.artifacts.get(self._backend.choose_artifact(self.model.artifacts))
 
     def takes(self, frame: CameraFrame) -> bool:

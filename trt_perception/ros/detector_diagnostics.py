@@ -31,7 +31,7 @@ def inference_status(
     values: dict[str, object] = {
         "lifecycle_state": state,
         "model": detector.model.name,
-        "model_sha256": model_hash(detector.artifact),
+        "model_sha256": artifact_hash(detector.artifact),
         "backend": info.backend,
         "requested": info.requested,
         "device": info.device,
@@ -64,7 +64,7 @@ def inference_status(
     return Status("inference", OK, f"{info.backend} on {info.device}, {info.precision}{paused}", values, device)
 
 
-def model_hash(artifact: Artifact | None) -> str:
+def artifact_hash(artifact: Artifact | None) -> str:
     """SHA-256 of the artifact that runs: as the model file gives it, which was checked, or read from the file.
 
     A file is read once for each state it is in; call it where that may take its time. `unknown` where it is gone.

@@ -31,7 +31,7 @@ from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.ros import qos
 from trt_perception.ros.backend_supervisor import BackendSupervisor
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
-from trt_perception.ros.detector_diagnostics import inference_status, model_hash
+from trt_perception.ros.detector_diagnostics import artifact_hash, inference_status
 from trt_perception.ros.detector_parameters import TRUST_PARAMETERS, detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
@@ -265,7 +265,7 @@ class DetectorNode(LifecycleNode):
         )
         detector.thresholds = self._thresholds(changed, model.thresholds)
         # Read here, where loading takes its time anyway, and not when /diagnostics are due.
-        model_hash(detector.artifact)
+        artifact_hash(detector.artifact)
         return detector
 
     def _require_trusted_settings(self, changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
