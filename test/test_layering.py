@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "stage_ranges",
         "errors",
         "dds_environment",
         "checksum",
@@ -26,7 +27,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "file_lock",
         "statistics",
         "own_process",
-        "nvtx_ranges",
         "onnx_package",
         "telemetry",
         "watchdog_process",
@@ -77,8 +77,8 @@ ONLY_IN = {
     "rcl_interfaces": "ros",
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
-    "nvtx": "nvtx_ranges",
     "onnx": "onnx_package",
+    "nvtx": "stage_ranges",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",

@@ -22,11 +22,11 @@ from trt_perception.heads import Candidates, Head, HeadContext, head_for
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
-from trt_perception.nvtx_ranges import stage_range
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import NetworkToImage, place, require_pixels
 from trt_perception.plain_path import PlainPath
 from trt_perception.postprocess import choose, postprocess
+from trt_perception.stage_ranges import stage
 from trt_perception.types import (
     CHANNELS,
     AnyArray,
@@ -34,6 +34,7 @@ from trt_perception.types import (
     Detections,
     FrameResult,
     Image,
+    StageTimes,
     TensorSpec,
     Thresholds,
 )
@@ -198,22 +199,25 @@ class Detector:
         assert self._path is not None
         for frame in frames:
             require_pixels(frame.width, frame.height)
-        with stage_range("frame on the device"):
+        with stage("frames to boxes"):
             run = self._path.run(frames, self._choice)
         done_ns = time.monotonic_ns()
-        with stage_range("postprocess"):
-            detections = [
-                self._finish(found, place(self.model.input, frame.width, frame.height)[1])
-                for found, frame in zip(run.found, frames, strict=True)
-            ]
+        detections = [
+            self._finish(found, place(self.model.input, frame.width, frame.height)[1])
+            for found, frame in zip(run.found, frames, strict=True)
+        ]
         end_ns = time.monotonic_ns()
         times = run.times
         # What the clock saw and no stage did is the preparation of the frames: so the stages add up to the whole.
         rest_ns = max(end_ns - start_ns - times.total_ns - (end_ns - done_ns), 0)
-        times = replace(
-            times,
-            preprocess_ns=times.preprocess_ns + rest_ns,
-            postprocess_ns=times.postprocess_ns + end_ns - done_ns,
+        times = StageTimes(
+            times.preprocess_ns + rest_ns,
+            times.inference_ns,
+            times.postprocess_ns + end_ns - done_ns,
+            times.inference_start_ns,
+            times.host_to_device_ns,
+            times.device_to_host_ns,
+            around_on_device_ns=times.around_on_device_ns,
             batch_size=len(frames),
         )
         return [FrameResult(found, times) for found in detections]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -25,11 +25,22 @@ class NetworkToImage:
 
     def map_boxes(self, boxes_xyxy: Float32Array) -> Float32Array:
         """float32 (N, 4) boxes in network pixels to the same in image pixels, inside the image."""
-        offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
-        limit = np.array([self.image_width, self.image_height] * 2, np.float32)
-        mapped: Float32Array = np.clip((boxes_xyxy - offset) / scale, 0, limit)
+        offset, scale, limit = self._as_arrays
+        mapped: Float32Array = boxes_xyxy - offset
+        mapped /= scale
+        np.maximum(mapped, np.float32(0), out=mapped)
+        np.minimum(mapped, limit, out=mapped)
         return mapped
+
+    @cached_property
+    def _as_arrays(self) -> tuple[Float32Array, Float32Array, Float32Array]:
+        pairs = (
+            (self.offset_x, self.offset_y),
+            (self.scale_x, self.scale_y),
+            (self.image_width, self.image_height),
+        )
+        offset, scale, limit = (np.array(pair * 2, np.float32) for pair in pairs)
+        return offset, scale, limit
 
 
 @dataclass(frozen=True)

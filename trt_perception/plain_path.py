@@ -13,9 +13,9 @@ from trt_perception.errors import OutputError
 from trt_perception.heads import Head, HeadContext
 from trt_perception.heads.base import describe_shapes
 from trt_perception.model_file import InputSpec
-from trt_perception.nvtx_ranges import stage_range
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
+from trt_perception.stage_ranges import stage
 from trt_perception.types import Float32Array, FrameResult, Image, StageTimes
 
 
@@ -44,14 +44,14 @@ class PlainPath:
         before_ns = [time.monotonic_ns()]
         ways_back = []
         for place, picture in zip(places, pictures, strict=False):
-            with stage_range("preprocess"):
+            with stage("preprocess"):
                 ways_back.append(place(picture)[1])
             before_ns.append(time.monotonic_ns())
         batch = tensor[:count] if count < len(tensor) else tensor
         if batch.dtype != self._dtype:
             batch = batch.astype(self._dtype)
             before_ns[-1] = time.monotonic_ns()
-        with stage_range("inference"):
+        with stage("inference"):
             raw = self._backend.infer(batch)
         if count > 1:
             _require_one_each(raw, count)
@@ -59,7 +59,7 @@ class PlainPath:
         for index, way_back in enumerate(ways_back):
             start_ns = time.monotonic_ns()
             own = raw.arrays if count == 1 else [array[index : index + 1] for array in raw.arrays]
-            with stage_range("postprocess"):
+            with stage("postprocess"):
                 detections = postprocess(own, head, context, choice, way_back)
             times = StageTimes(
                 before_ns[index + 1] - before_ns[index],

@@ -28,10 +28,10 @@ from trt_perception.backends.tensorrt_runtime.kernel_structs import (
     ChoiceHeader,
     InputStruct,
     OutputStruct,
+    ResultView,
     choice_bytes,
     input_struct,
     output_struct,
-    read_result,
 )
 from trt_perception.class_choice import ClassChoice
 from trt_perception.encodings import camera_frame, decode_frame
@@ -83,7 +83,9 @@ def staged(frame: CameraFrame, spec: InputSpec) -> tuple[NDArray[np.uint8], list
     for plane in geometry.planes:
         middle = plane.taken // 3
         for begin, end in ((0, middle), (middle, plane.taken)):
-            plane.copy(frame.buffer, bytes_[HEADER_BYTES:], begin, end)
+            at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
+            target = bytes_[at : at + (end - begin) * plane.row_bytes]
+            plane.copy(frame.buffer, target, begin, end, None if plane.rows is None else plane.rows[begin:end])
     return bytes_, [geometry.columns, geometry.rows]
 
 
@@ -209,7 +211,7 @@ def chosen(
             batch,
         )
     assert not counters.any()
-    return [read_result(results[i * RESULT_BYTES : (i + 1) * RESULT_BYTES]) for i in range(batch)]
+    return [ResultView(results[i * RESULT_BYTES : (i + 1) * RESULT_BYTES]).read() for i in range(batch)]
 
 
 def assert_plain_detections(head: str, output: AnyArray, thresholds: Thresholds, found: Survivors | None) -> None:

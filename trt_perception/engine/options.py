@@ -87,7 +87,7 @@ class BuildOptions:
             "tacticSources": self.tactic_sources,
         }
         if self.int8:
-            options |= {"int8Method": self.int8_method, "calibration": calibration}
+            options |= {"int8Method": self.int8_method, "calibration": calibration, "outputLayers": "float"}
         return options
 
 

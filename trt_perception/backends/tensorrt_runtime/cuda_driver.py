@@ -19,6 +19,29 @@ _CAPTURE_THREAD_LOCAL = 1
 
 _pointer = ctypes.c_void_p
 _address = ctypes.c_uint64
+# Where a plain number is passed, which ctypes would cut to 32 bits.
+_ARGUMENTS = {
+    "cuGraphInstantiateWithFlags": (_pointer, _pointer, ctypes.c_ulonglong),
+    "cuMemcpyHtoDAsync_v2": (_address, _pointer, ctypes.c_size_t, _pointer),
+    "cuMemcpy2DAsync_v2": (_pointer, _pointer),
+    "cuGraphLaunch": (_pointer, _pointer),
+    "cuEventRecord": (_pointer, _pointer),
+    "cuEventRecordWithFlags": (_pointer, _pointer, ctypes.c_uint),
+    "cuEventElapsedTime": (_pointer, _pointer, _pointer),
+    "cuStreamSynchronize": (_pointer,),
+    "cuPointerGetAttribute": (_pointer, ctypes.c_int, _address),
+}
+_SIDE = (
+    ("x_bytes", ctypes.c_size_t),
+    ("y", ctypes.c_size_t),
+    ("type", ctypes.c_uint),
+    ("host", _pointer),
+    ("device", _address),
+    ("array", _pointer),
+    ("pitch", ctypes.c_size_t),
+)
+# cuda.h: CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST, CU_MEMORYTYPE_DEVICE.
+_ATTRIBUTE_MEMORY_TYPE, _HOST, _DEVICE = 2, 1, 2
 
 # CUresult → what to do; the driver itself names and describes every code.
 _REMEDIES = {
@@ -39,18 +62,22 @@ def _library() -> ctypes.CDLL:
         raise BackendUnavailableError(
             f"there is no NVIDIA driver here ({error}); install it, or in a container start with --gpus all"
         ) from error
-    # Handles and 64-bit sizes must not be cut to int, which is what ctypes assumes.
-    library.cuGraphInstantiateWithFlags.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong]
     return library
+
+
+@functools.cache
+def _function(name: str) -> Any:
+    function = getattr(_library(), name)
+    function.argtypes = _ARGUMENTS.get(name)
+    return function
 
 
 def _call(name: str, *arguments: Any) -> None:
     """Calls a driver function; raises BackendError with CUDA's name for what went wrong and the remedy."""
-    library = _library()
-    code = int(getattr(library, name)(*arguments))
+    code = int(_function(name)(*arguments))
     if code == 0:
         return
-    raise BackendError(f"{name} failed: {_error_name(library, code)}; {_REMEDIES.get(code, 'see nvidia-smi')}")
+    raise BackendError(f"{name} failed: {_error_name(_library(), code)}; {_REMEDIES.get(code, 'see nvidia-smi')}")
 
 
 def _error_name(library: ctypes.CDLL, code: int) -> str:
@@ -84,12 +111,45 @@ def cuda_version() -> tuple[int, int]:
 
 def upload(device: int, host: int, size: int, stream: int) -> None:
     """Queues a copy of `size` bytes from page-locked memory to the device; addresses as numbers."""
-    _call("cuMemcpyHtoDAsync_v2", _address(device), _pointer(host), ctypes.c_size_t(size), _pointer(stream))
+    _call("cuMemcpyHtoDAsync_v2", device, host, size, stream)
 
 
-def download(host: int, device: int, size: int, stream: int) -> None:
-    """Queues a copy of `size` bytes from the device to page-locked memory."""
-    _call("cuMemcpyDtoHAsync_v2", _pointer(host), _address(device), ctypes.c_size_t(size), _pointer(stream))
+class _Copy2D(ctypes.Structure):
+    """CUDA_MEMCPY2D."""
+
+    _fields_ = [
+        *((f"src_{name}", kind) for name, kind in _SIDE),
+        *((f"dst_{name}", kind) for name, kind in _SIDE),
+        ("width_bytes", ctypes.c_size_t),
+        ("height", ctypes.c_size_t),
+    ]
+
+
+def upload_rows(device: int, host: int, host_step: int, row_bytes: int, rows: int, stream: int) -> None:
+    """Queues a copy of rows that are host_step bytes apart in page-locked memory; on the device they touch."""
+    copy = _Copy2D(
+        src_type=_HOST,
+        src_host=host,
+        src_pitch=host_step,
+        dst_type=_DEVICE,
+        dst_device=device,
+        dst_pitch=row_bytes,
+        width_bytes=row_bytes,
+        height=rows,
+    )
+    _call("cuMemcpy2DAsync_v2", ctypes.byref(copy), stream)
+
+
+def is_page_locked(address: int) -> bool:
+    """True for host memory that the driver has locked, from which copies need no detour."""
+    kind = ctypes.c_uint(0)
+    code = _function("cuPointerGetAttribute")(ctypes.byref(kind), _ATTRIBUTE_MEMORY_TYPE, address)
+    return int(code) == 0 and kind.value == _HOST
+
+
+def synchronize(stream: int) -> None:
+    """Waits for the stream; other Python threads run meanwhile."""
+    _call("cuStreamSynchronize", stream)
 
 
 class TimingEvent:
@@ -102,9 +162,9 @@ class TimingEvent:
     def record(self, stream: int, *, captured: bool = False) -> None:
         """Marks the stream's present end; `captured` while the stream is being recorded as a graph."""
         if captured:
-            _call("cuEventRecordWithFlags", self._handle, ctypes.c_void_p(stream), _EVENT_RECORD_EXTERNAL)
+            _call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
         else:
-            _call("cuEventRecord", self._handle, ctypes.c_void_p(stream))
+            _call("cuEventRecord", self._handle, stream)
 
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""
@@ -127,7 +187,7 @@ class Graph:
 
     def launch(self, stream: int) -> None:
         """Queues the recorded work."""
-        _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
+        _call("cuGraphLaunch", self._executable, stream)
 
     def close(self) -> None:
         """Gives the graph back; a second call does nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,25 +87,29 @@ class StagedRows:
     staged_at: int
 
     @property
+    def every(self) -> int | None:
+        """How far apart the taken rows are, None where that differs."""
+        if self.rows is None:
+            return 1
+        gaps = np.diff(self.rows)
+        return int(gaps[0]) if gaps.size and (gaps == gaps[0]).all() else None
+
+    @property
     def taken(self) -> int:
         """How many rows are staged."""
         return self.count if self.rows is None else len(self.rows)
 
-    def copy(self, source: Uint8Array, staged: Uint8Array, begin: int, end: int) -> None:
-        """Copies the begin-th to end-th taken row of a frame's buffer to its place in the staged bytes."""
-        at = self.staged_at + begin * self.row_bytes
-        size = (end - begin) * self.row_bytes
-        if self.rows is None and self.step == self.row_bytes:
-            offset = self.first + begin * self.step
-            staged[at : at + size] = source[offset : offset + size]
+    def copy(self, source: Uint8Array, target: Uint8Array, begin: int, end: int, rows: AnyArray | None) -> None:
+        """Copies the begin-th to end-th taken row of a frame's buffer to `target`; rows: self.rows[begin:end]."""
+        if rows is None and self.step == self.row_bytes:
+            target[...] = source[self.first + begin * self.step : self.first + end * self.step]
             return
-        target = staged[at : at + size].reshape(end - begin, self.row_bytes)
         plane = np.ndarray((self.count, self.row_bytes), np.uint8, source.data, self.first, (self.step, 1))
-        if self.rows is None:
-            target[...] = plane[begin:end]
+        if rows is None:
+            target.reshape(end - begin, self.row_bytes)[...] = plane[begin:end]
         else:
             # Any mode but "raise", which copies twice.
-            np.take(plane, self.rows[begin:end], axis=0, out=target, mode="clip")
+            plane.take(rows, axis=0, out=target.reshape(end - begin, self.row_bytes), mode="clip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,11 @@ class FrameGeometry:
     header: FrameHeader
 
 
-def frame_geometry(frame: CameraFrame, spec: InputSpec) -> FrameGeometry:
-    """The tables for that frame's encoding, size and step; its encoding is one of ENCODINGS."""
+def frame_geometry(frame: CameraFrame, spec: InputSpec, *, regular: bool = False) -> FrameGeometry:
+    """The tables for that frame's encoding, size and step; its encoding is one of ENCODINGS.
+
+    regular: of each plane every row is taken, or every n-th one, as one copy by the device can.
+    """
     encoding = _ENCODINGS[frame.encoding]
     placement, _ = place(spec, frame.width, frame.height)
     used_width, used_height = _used(placement, spec)
@@ -137,13 +144,13 @@ def frame_geometry(frame: CameraFrame, spec: InputSpec) -> FrameGeometry:
     # A row without weight need not be there.
     y0, y1 = np.where(y_weights[:, 0] == 0, y1, y0), np.where(y_weights[:, 1] == 0, y0, y1)
     row_bytes = frame.width * encoding.pixel_bytes
-    luma = _staged(0, frame.step, row_bytes, frame.height, (y0, y1), 0)
+    luma = _staged(0, frame.step, row_bytes, frame.height, (y0, y1), 0, regular)
     planes = [luma]
     offsets = [_offset_of(luma, y0), _offset_of(luma, y1)]
     if encoding.chroma_plane:
         after = luma.taken * row_bytes
         start, pairs = frame.height * frame.step, (y0 // 2, y1 // 2)
-        chroma = _staged(start, frame.step, row_bytes, frame.height // 2, pairs, after)
+        chroma = _staged(start, frame.step, row_bytes, frame.height // 2, pairs, after, regular)
         planes.append(chroma)
         offsets += [_offset_of(chroma, pairs[0]), _offset_of(chroma, pairs[1])]
     else:
@@ -189,11 +196,13 @@ def _axis(size: int, resized: int, crop: int, used: int) -> tuple[AnyArray, AnyA
 
 
 def _staged(
-    first: int, step: int, row_bytes: int, count: int, needed: Sequence[AnyArray], staged_at: int
+    first: int, step: int, row_bytes: int, count: int, needed: Sequence[AnyArray], staged_at: int, regular: bool
 ) -> StagedRows:
     rows = np.unique(np.concatenate(tuple(needed)))
-    few = rows.size <= _WORTHWHILE_SHARE * count
-    return StagedRows(first, step, row_bytes, count, rows if few else None, staged_at)
+    staged = StagedRows(first, step, row_bytes, count, rows, staged_at)
+    if rows.size > _WORTHWHILE_SHARE * count or (regular and staged.every is None):
+        return replace(staged, rows=None)
+    return staged
 
 
 def _offset_of(staged: StagedRows, rows: AnyArray) -> AnyArray:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.frame_path import FramePathResult, FramePlan
+from trt_perception.backends.tensorrt_runtime.copy_crew import CopyCrew, helpers_for
+from trt_perception.backends.tensorrt_runtime.cuda_driver import is_page_locked
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
 from trt_perception.backends.tensorrt_runtime.frame_geometry import ENCODINGS
 from trt_perception.backends.tensorrt_runtime.frame_kernels import FrameKernels
-from trt_perception.backends.tensorrt_runtime.frame_slot import FrameSlot, GeometryOnDevice, SlotTimes, require_frames
+from trt_perception.backends.tensorrt_runtime.frame_slot import FrameSlot, SlotTimes, require_frames
+from trt_perception.backends.tensorrt_runtime.frame_staging import GeometryOnDevice
 from trt_perception.backends.tensorrt_runtime.kernel_structs import ChoiceHeader, choice_bytes
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError
@@ -34,10 +37,21 @@ class TensorRtFramePath:
 
     encodings = ENCODINGS
 
-    def __init__(self, runner: EngineRunner, plan: FramePlan, turn: threading.RLock, *, streams: int, shared: bool):
-        """streams: frames in flight of an engine whose batch is 1. shared: see FrameSlot. Raises BackendError."""
+    def __init__(
+        self,
+        runner: EngineRunner,
+        plan: FramePlan,
+        turn: threading.RLock,
+        *,
+        streams: int,
+        shared: bool,
+        copy_threads: int = 0,
+    ) -> None:
+        """streams: frames in flight of an engine whose batch is 1. shared: see FrameSlot. copy_threads: 0 for a choice
+        by the number of cores. Raises BackendError.
+        """
         self._runner = runner
-        self._plan = plan
+        self.plan = plan
         self._turn = turn
         self._shared = shared
         self._batches = runner.range.largest[0] > 1
@@ -45,7 +59,7 @@ class TensorRtFramePath:
         self._choice: ClassChoice | None = None
         self._table_classes = max(plan.class_count, _UNNAMED_CLASSES)
         self._contexts: list[Any] = []
-        self._geometries: dict[tuple[str, int, int, int], GeometryOnDevice] = {}
+        self._geometries: dict[tuple[str, int, int, int, bool], GeometryOnDevice] = {}
         self._slots: dict[int, FrameSlot] = {}
         self._closing = ExitStack()
         runner.close_first(self.close)
@@ -59,6 +73,8 @@ class TensorRtFramePath:
                 # Zeros are a choice as well, for the trial runs before the first frame.
                 self._choice_memory.host.fill(0)
                 self._choice_memory.upload()
+                self._crew = CopyCrew(runner.session, helpers_for(copy_threads))
+                self._closing.callback(self._crew.close)
                 first = self._slot(1)
                 self.notes = (first.no_choice_reason,) if first.no_choice_reason else ()
         except BaseException:
@@ -138,7 +154,7 @@ class TensorRtFramePath:
         return self._slots[index]
 
     def _new_slot(self, session: CudaSession, batch: int, context: Any) -> FrameSlot:
-        parts = (self._runner, session, self._kernels, self._plan, batch, self._choice_memory)
+        parts = (self._runner, session, self._kernels, self.plan, batch, self._choice_memory, self._crew)
         return FrameSlot(*parts, shared=self._shared, context=context)
 
     def _set_choice(self, choice: ClassChoice) -> None:
@@ -149,11 +165,14 @@ class TensorRtFramePath:
         self._choice = choice
 
     def _geometry(self, frame: CameraFrame) -> GeometryOnDevice:
-        key = (frame.encoding, frame.width, frame.height, frame.step)
+        page_locked = not self._shared and is_page_locked(frame.buffer.ctypes.data)
+        key = (frame.encoding, frame.width, frame.height, frame.step, page_locked)
         if key not in self._geometries:
             if len(self._geometries) >= _KEPT_GEOMETRIES:
                 self._geometries.pop(next(iter(self._geometries))).close()
-            self._geometries[key] = GeometryOnDevice(self._runner.session, frame, self._plan.input)
+            self._geometries[key] = GeometryOnDevice(
+                self._runner.session, frame, self.plan.input, page_locked=page_locked
+            )
         return self._geometries[key]
 
 

@@ -12,70 +12,29 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
-from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent, upload
+from trt_perception.backends.tensorrt_runtime.copy_crew import CopyCrew
+from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession, SharedBuffer
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
-from trt_perception.backends.tensorrt_runtime.frame_geometry import (
-    HEADER_BYTES,
-    FrameGeometry,
-    FrameHeader,
-    StagedRows,
-    frame_geometry,
-)
 from trt_perception.backends.tensorrt_runtime.frame_kernels import FrameKernels
+from trt_perception.backends.tensorrt_runtime.frame_staging import FrameStaging, GeometryOnDevice
 from trt_perception.backends.tensorrt_runtime.kernel_structs import (
-    CANDIDATE,
+    CANDIDATE_BYTES,
     CAPACITY,
     COUNTER_BYTES,
     RESULT_BYTES,
     OutputStruct,
+    ResultView,
     input_struct,
     output_struct,
-    read_result,
 )
 from trt_perception.errors import BackendError
-from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
-from trt_perception.types import AnyArray, TensorSpec, Uint8Array
+from trt_perception.stage_ranges import stage
+from trt_perception.types import AnyArray, TensorSpec
 
-# A frame is copied to page-locked memory piece by piece, so that the device fetches one while the next is copied.
-_PIECE_BYTES = 512 << 10
 _ALIGNMENT = 256
 _GROWTH = 1 << 20
-
-
-class GeometryOnDevice:
-    """A frame geometry whose tables lie on the device."""
-
-    def __init__(self, session: CudaSession, frame: CameraFrame, spec: InputSpec) -> None:
-        geometry: FrameGeometry = frame_geometry(frame, spec)
-        with ExitStack() as undo:
-            self._tables = [session.buffer(table.shape, "int32") for table in (geometry.columns, geometry.rows)]
-            for buffer, table in zip(self._tables, (geometry.columns, geometry.rows), strict=True):
-                undo.callback(buffer.close)
-                buffer.host[...] = table
-                buffer.upload()
-            session.synchronize()
-            undo.pop_all()
-        header = FrameHeader.from_buffer_copy(geometry.header)
-        header.columns, header.rows = (buffer.address for buffer in self._tables)
-        header.pixels = HEADER_BYTES
-        self.header = np.frombuffer(bytes(header), np.uint8)
-        self.staged_bytes = HEADER_BYTES + geometry.staged_bytes
-        self.pieces: list[tuple[StagedRows, int, int, int, int]] = []
-        for plane in geometry.planes:
-            rows = max(_PIECE_BYTES // plane.row_bytes, 1)
-            for begin in range(0, plane.taken, rows):
-                end = min(begin + rows, plane.taken)
-                at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
-                # The header travels with the first piece.
-                first = 0 if not self.pieces else at
-                self.pieces.append((plane, begin, end, first, at + (end - begin) * plane.row_bytes - first))
-
-    def close(self) -> None:
-        """Frees the tables; a second call does nothing."""
-        for buffer in self._tables:
-            buffer.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +42,7 @@ class _Recorded:
     """Staging memory for frames of up to `capacity` bytes and the graph that reads it."""
 
     capacity: int
-    host: Uint8Array
-    device: int
+    staging: FrameStaging
     memory: Buffer | SharedBuffer
     graph: Graph
 
@@ -116,6 +74,7 @@ class FrameSlot:
         plan: FramePlan,
         batch: int,
         choice: Buffer,
+        crew: CopyCrew,
         *,
         shared: bool,
         context: Any = None,
@@ -126,6 +85,7 @@ class FrameSlot:
         self._kernels = kernels
         self._shared = shared
         self._choice = choice
+        self._crew = crew
         self._recorded: _Recorded | None = None
         self._input = input_struct(plan.input, runner.inputs[0].dtype)
         shape = (batch, plan.input.channels, plan.input.height, plan.input.width)
@@ -143,7 +103,8 @@ class FrameSlot:
             if self._chosen is not None:
                 self._chosen.values = self._outputs[0].address
             self._results = self._new(undo, batch * RESULT_BYTES)
-            self._candidates = self._new(undo, batch * CAPACITY * CANDIDATE.itemsize)
+            self._views = [ResultView(self._results.host[i * RESULT_BYTES :][:RESULT_BYTES]) for i in range(batch)]
+            self._candidates = self._new(undo, batch * CAPACITY * CANDIDATE_BYTES)
             self._counters = self._new(undo, batch * COUNTER_BYTES)
             self._events = [TimingEvent() for _ in range(6)]
             for event in self._events:
@@ -162,19 +123,10 @@ class FrameSlot:
             self._record(needed)
         recorded = self._recorded
         assert recorded is not None
-        stream = self._session.stream_handle
         self._start_ns = time.monotonic_ns()
-        self._events[0].record(stream)
-        host_address = int(recorded.host.ctypes.data)
-        for index, (frame, geometry) in enumerate(zip(frames, geometries, strict=True)):
-            base = index * recorded.capacity
-            staged = recorded.host[base : base + recorded.capacity]
-            staged[:HEADER_BYTES] = geometry.header
-            pixels = staged[HEADER_BYTES:]
-            for plane, begin, end, at, size in geometry.pieces:
-                plane.copy(frame.buffer, pixels, begin, end)
-                if not self._shared:
-                    upload(recorded.device + base + at, host_address + base + at, size, stream)
+        self._events[0].record(self._session.stream_handle)
+        with stage("upload"):
+            recorded.staging.bring(frames, geometries)
 
     def launch(self) -> None:
         """Queues everything from the staged bytes to the results on the host."""
@@ -183,10 +135,11 @@ class FrameSlot:
 
     def finish(self) -> tuple[tuple[Survivors | RawFrameOutputs, ...], SlotTimes]:
         """Waits for what was launched; raises BackendError when it failed."""
-        self._session.synchronize()
+        with stage("wait for the GPU"):
+            self._session.synchronize()
         marks = self._events
         spans = [first.nanoseconds_until(second) for first, second in itertools.pairwise(marks)]
-        found = tuple(self._found(index) for index in range(self.batch))
+        found = tuple([self._found(index) for index in range(self.batch)])
         return found, SlotTimes(self._start_ns, *spans)
 
     def nanoseconds_until_end_of(self, later: FrameSlot) -> int:
@@ -210,7 +163,7 @@ class FrameSlot:
 
     def _found(self, index: int) -> Survivors | RawFrameOutputs:
         if self._chosen is not None:
-            survivors, _ = read_result(self._results.host[index * RESULT_BYTES : (index + 1) * RESULT_BYTES])
+            survivors, _ = self._views[index].read()
             if survivors is not None:
                 return survivors
             # Rare: what the kernels left to the host comes down now.
@@ -241,7 +194,9 @@ class FrameSlot:
         except BaseException:
             memory.close()
             raise
-        self._recorded = _Recorded(capacity, memory.host, memory.address, memory, graph)
+        device = None if self._shared else memory.address
+        staging = FrameStaging(self._session, self._crew, memory.host, device, capacity)
+        self._recorded = _Recorded(capacity, staging, memory, graph)
 
     def _queue(self, staged: int, capacity: int, *, captured: bool) -> None:
         stream = self._session.stream_handle

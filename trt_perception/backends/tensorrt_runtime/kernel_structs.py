@@ -16,10 +16,9 @@ from trt_perception.types import TensorSpec, Uint8Array
 CAPACITY = 1024
 GROUPS = 8
 COUNTER_BYTES = 8
-CANDIDATE = np.dtype([("box", np.float32, 4), ("score", np.float32), ("class_id", np.int32), ("unused", np.int32, 2)])
-_RESULT = np.dtype([("count", np.uint32), ("trouble", np.uint32), ("candidates", np.uint32), ("unused", np.uint32, 5)])
-RESULT_HEADER_BYTES = _RESULT.itemsize
-RESULT_BYTES = _RESULT.itemsize + CAPACITY * CANDIDATE.itemsize
+CANDIDATE_BYTES = 32
+RESULT_HEADER_BYTES = 32
+RESULT_BYTES = RESULT_HEADER_BYTES + CAPACITY * CANDIDATE_BYTES
 TYPES = {"float32": 0, "float16": 1, "uint8": 2}
 _HEADS = {"yolov8": 0, "yolov5": 1, "yolox": 2, "end_to_end": 3}
 _ROWS_FIRST = "yolov8"  # its boxes lie in columns, those of the others in rows
@@ -120,17 +119,19 @@ def choice_bytes(choice: ClassChoice, classes: int) -> bytes:
     return bytes(header) + choice.least_scores(classes).tobytes()
 
 
-def read_result(result: Uint8Array) -> tuple[Survivors | None, int]:
-    """The detections of one image (None: the host has to decode it) and how many candidates there were.
+class ResultView:
+    """One image's result in memory that the device writes; result: uint8 (RESULT_BYTES,)."""
 
-    result: uint8 (RESULT_BYTES,) or as much of it as was asked for; the arrays are copies.
-    """
-    header = result[:RESULT_HEADER_BYTES].view(_RESULT)[0]
-    count, trouble, candidates = int(header["count"]), int(header["trouble"]), int(header["candidates"])
-    if trouble:
-        return None, candidates
-    kept = result[RESULT_HEADER_BYTES : RESULT_HEADER_BYTES + count * CANDIDATE.itemsize].view(CANDIDATE)
-    return (
-        Survivors(kept["box"].copy(), kept["score"].copy(), kept["class_id"].astype(np.int64), suppressed=True),
-        candidates,
-    )
+    def __init__(self, result: Uint8Array) -> None:
+        self._header = result[:RESULT_HEADER_BYTES].view(np.uint32)
+        floats = result[RESULT_HEADER_BYTES:].view(np.float32).reshape(CAPACITY, -1)
+        self._boxes, self._scores = floats[:, :4], floats[:, 4]
+        self._class_ids = floats.view(np.int32)[:, 5]
+
+    def read(self) -> tuple[Survivors | None, int]:
+        """The detections, None where the host has to decode the image, and how many candidates there were."""
+        count, trouble, candidates = self._header[:3].tolist()
+        if trouble:
+            return None, candidates
+        found = self._boxes[:count].copy(), self._scores[:count].copy(), self._class_ids[:count].astype(np.int64)
+        return Survivors(*found, suppressed=True), candidates
