@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from trt_perception.model_file import Artifact, InputSpec, ModelFile
+from trt_perception.model_file import Artifact
 
 pytest.importorskip("rclpy", reason="rclpy is not installed", exc_type=ImportError)
 
 
 def test_it_is_the_files_own_where_the_model_file_gives_none(tmp_path: Path) -> None:
-    from trt_perception.ros.detector_diagnostics import model_hash
+    from trt_perception.ros.detector_diagnostics import artifact_hash
 
     path = tmp_path / "net.onnx"
-    model = ModelFile("m", "detect", {"onnx": Artifact(path)}, InputSpec(8, 8))
-    assert model_hash(model, "onnxruntime") == "unknown"
+    assert artifact_hash(Artifact(path)) == "unknown"
     for content in (b"first", b"second one"):
         path.write_bytes(content)
-        assert model_hash(model, "onnxruntime") == hashlib.sha256(content).hexdigest()
-    given = ModelFile("m", "detect", {"onnx": Artifact(path, "ab" * 32)}, InputSpec(8, 8))
-    assert model_hash(given, "onnxruntime") == "ab" * 32
-    assert model_hash(given, "torchscript") == "unknown"
+        assert artifact_hash(Artifact(path)) == hashlib.sha256(content).hexdigest()
+    assert artifact_hash(Artifact(path, "ab" * 32)) == "ab" * 32
+    assert artifact_hash(None) == "unknown"

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from trt_perception.backends import backend_class
 from trt_perception.checksum import file_sha256
 from trt_perception.detector import Detector, WarmUp
-from trt_perception.model_file import ModelFile
+from trt_perception.model_file import Artifact
 from trt_perception.ros.camera_channel import CameraChannel
 from trt_perception.ros.diagnostics import ERROR, OK, WARN, Status
 
@@ -32,7 +31,7 @@ def inference_status(
     values: dict[str, object] = {
         "lifecycle_state": state,
         "model": detector.model.name,
-        "model_sha256": model_hash(detector.model, info.backend),
+        "model_sha256": artifact_hash(detector.artifact),
         "backend": info.backend,
         "requested": info.requested,
         "device": info.device,
@@ -65,12 +64,11 @@ def inference_status(
     return Status("inference", OK, f"{info.backend} on {info.device}, {info.precision}{paused}", values, device)
 
 
-def model_hash(model: ModelFile, backend: str) -> str:
+def artifact_hash(artifact: Artifact | None) -> str:
     """SHA-256 of the artifact that runs: as the model file gives it, which was checked, or read from the file.
 
     A file is read once for each state it is in; call it where that may take its time. `unknown` where it is gone.
     """
-    artifact = model.artifacts.get(backend_class(backend).choose_artifact(model.artifacts))
     if artifact is None:
         return "unknown"
     try:
