@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "protobuf_fields",
         "backend_request",
         "resources",
+        "picture_header",
         "pixel_layouts",
         "placement",
         "encodings",
@@ -52,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
+    ("camera_turns", "live_frames"),
     ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
@@ -91,7 +93,7 @@ PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib", "nvtx")
 
 
 @cache

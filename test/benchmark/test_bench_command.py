@@ -19,6 +19,7 @@ from test.commands import ROOT, trt_perception
 
 SCHEMA = json.loads((ROOT / "docs" / "bench.schema.json").read_text(encoding="utf-8"))
 FAKE_BACKEND = str(ROOT / "test" / "fake_backend")
+OTHER_PYTHON = "TRT_PERCEPTION_TEST_OTHER_PYTHON"
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
 
@@ -141,6 +142,19 @@ def test_another_interpreter(tmp_path: Path) -> None:
     assert trace.read_text().splitlines() == [str(interpreter)]
     missing = bench("--backend", "onnxruntime:cpu", "--iterations", "1", "--python", "onnxruntime=/no/python", code=1)
     assert "/no/python does not start" in missing["rows"][0]["cannot_run"]["reason"]
+
+
+@pytest.mark.skipif(OTHER_PYTHON not in os.environ, reason=f"{OTHER_PYTHON} names no other interpreter")
+def test_an_interpreter_of_another_version() -> None:
+    """Needs one with NumPy, OpenCV, PyYAML and ONNX Runtime, and of another version than this one."""
+    document = bench(
+        *("--backend", "onnxruntime:cpu", "--iterations", "5", "--warmup", "1"),
+        *("--python", f"onnxruntime={os.environ[OTHER_PYTHON]}"),
+    )
+    (row,) = document["rows"]
+    assert row["ran"]
+    assert row["info"]["interpreter"]["python"] != document["environment"]["python"]
+    assert row["map50_95"] > 0.7
 
 
 # --- with a backend of known behaviour -------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def values_of(message: Any) -> dict[str, float]:
     return {entry.name: entry.value for entry in message.statistics}
 
 
-def end_node(process: subprocess.Popen[bytes]) -> None:
+def end_node(process: subprocess.Popen[Any]) -> None:
     """Ends it by SIGINT, after 5 s by force: a process that is killed leaves its shared-memory segment behind."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ Mutated messages by the hundred are in test/soak.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,10 +52,18 @@ def test_stamps_that_jump_and_are_none(graph: Graph) -> None:
     old = (Time(sec=1), Time(sec=now_s - 100), Time(sec=-(2**31)))
     for stamp in fresh:
         running.camera.send(grey(), stamp=stamp)
-        assert running.detections.wait_for(lambda m, wanted=stamp: m.header.stamp == wanted).detections
+        assert running.detections.wait_for(partial(_has_stamp, stamp)).detections
     for number, stamp in enumerate(old, 1):
         running.camera.send(grey(), stamp=stamp)
-        running.status("input image", lambda s, wanted=number: int(entry(s, "stale_count")) == wanted)
+        running.status("input image", partial(_is_stale, number))
+
+
+def _has_stamp(stamp: Time, message: Any) -> bool:
+    return bool(message.header.stamp == stamp)
+
+
+def _is_stale(count: int, status: Any) -> bool:
+    return int(entry(status, "stale_count")) == count
 
 
 def test_a_simulation_that_stands_still_jumps_back_and_begins_again(graph: Graph) -> None:

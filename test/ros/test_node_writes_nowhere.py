@@ -96,7 +96,7 @@ def test_a_node_writes_nowhere_but_into_the_log_folder(graph: Graph, tmp_path: P
         process.send_signal(signal.SIGINT)
         assert process.wait(60.0) == 0
     finally:
-        end_node(process)  # type: ignore[arg-type]
+        end_node(process)
     assert trace.stat().st_size > 0
     strangers = {path for path in written(trace) if not path.startswith(str(logs))}
     assert strangers == set()

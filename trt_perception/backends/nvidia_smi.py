@@ -18,21 +18,3 @@ def gpu_name(index: int) -> str:
     except (OSError, subprocess.SubprocessError):
         return unknown
     return answer.stdout.strip() or unknown
-
-
-def process_memory_mib(pid: int) -> float | None:
-    """GPU memory that a process holds on all GPUs, MiB; None where it holds none or the tool does not tell.
-
-    Inside a container the driver may know the process by another number, and then tells nothing.
-    """
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    command = [tool, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    entries = [line.split(",") for line in answer.stdout.splitlines()]
-    held = [e[1].strip() for e in entries if len(e) == 2 and e[0].strip() == str(pid)]
-    return float(sum(int(mib) for mib in held)) if held and all(mib.isdecimal() for mib in held) else None

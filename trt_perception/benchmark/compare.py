@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trt_perception.backends.nvidia_smi import process_memory_mib
+from trt_perception.backends.nvml import GpuMemory
 from trt_perception.benchmark.accuracy import Results, agreement, precision, read_results
 from trt_perception.benchmark.pictures import Pictures
 from trt_perception.benchmark.plan import BenchPlan
@@ -65,9 +65,12 @@ def compare(plan: BenchPlan, pictures: Pictures, progress: Progress = lambda wha
     with tempfile.TemporaryDirectory(prefix="trt_perception_bench_") as name, ExitStack() as stack:
         folder = Path(name)
         paths = pictures.save(folder)
+        memory: GpuMemory | None = None
+        with suppress(OSError):  # no NVIDIA driver
+            memory = stack.enter_context(GpuMemory())
         for runner in runners:
             progress(f"opening {runner.row.name}")
-            runner.attempt(_open, plan, folder, paths, stack)
+            runner.attempt(_open, plan, folder, paths, memory, stack)
         _compare_outputs(runners, plan, pictures, folder, progress)
         for runner in runners:
             progress(f"warming up {runner.row.name}")
@@ -82,14 +85,24 @@ def compare(plan: BenchPlan, pictures: Pictures, progress: Progress = lambda wha
     return [runner.row for runner in runners]
 
 
-def _open(runner: _Runner, plan: BenchPlan, folder: Path, paths: Sequence[str], stack: ExitStack) -> None:
+def _open(
+    runner: _Runner,
+    plan: BenchPlan,
+    folder: Path,
+    paths: Sequence[str],
+    memory: GpuMemory | None,
+    stack: ExitStack,
+) -> None:
     candidate = runner.row.candidate
-    worker = WorkerProcess(candidate.python, folder / f"worker{runner.place}.log", plan.time_limit_s)
+    worker = WorkerProcess(candidate.python, folder / f"worker{runner.place}.log", plan.time_limit_s, memory)
     runner.worker = worker
     stack.callback(worker.close)
     answer = worker.ask("open", model=plan.model, backend=candidate.request, pictures=list(paths))
     runner.row = replace(
-        runner.row, info=answer["info"], load_ms=answer["load_ms"], first_frame_ms=answer["first_frame_ms"]
+        runner.row,
+        info=answer["info"] | {"interpreter": answer["interpreter"]},
+        load_ms=answer["load_ms"],
+        first_frame_ms=answer["first_frame_ms"],
     )
 
 
@@ -99,14 +112,13 @@ def _warm_up(runner: _Runner, plan: BenchPlan) -> None:
 
 
 def _block(runner: _Runner, plan: BenchPlan, start: int, count: int) -> None:
-    answer = runner.ask().ask("run", start=start, count=count, settle=plan.settle_frames)
+    answer = runner.ask().ask("run", undisturbed=True, start=start, count=count, settle=plan.settle_frames)
     runner.samples += answer["samples"]
 
 
 def _finish(runner: _Runner, plan: BenchPlan, progress: Progress) -> None:
     worker = runner.ask()
     memory = worker.ask("memory")
-    device_memory_mib = process_memory_mib(worker.pid)
     batches = []
     for size in plan.batch_sizes:
         progress(f"{runner.row.name}: batches of {size}")
@@ -120,7 +132,7 @@ def _finish(runner: _Runner, plan: BenchPlan, progress: Progress) -> None:
         samples_ms={stage: [sample[stage] for sample in runner.samples] for stage in runner.samples[0]},
         batches=tuple(batches),
         peak_host_memory_mib=memory["peak_host_memory_mib"],
-        device_memory_mib=device_memory_mib,
+        peak_device_memory_mib=worker.peak_device_memory_mib,
     )
 
 

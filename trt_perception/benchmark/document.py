@@ -82,7 +82,7 @@ def _row(row: Row, plan: BenchPlan, pace: Mapping[str, float], reference: Row) -
         "load_ms": row.load_ms,
         "first_frame_ms": row.first_frame_ms,
         "peak_host_memory_mib": row.peak_host_memory_mib,
-        "device_memory_mib": row.device_memory_mib,
+        "peak_device_memory_mib": row.peak_device_memory_mib,
         "stages_ms": {stage: asdict(summary) for stage, summary in summaries.items()},
         "frames_per_second": 1000.0 / summaries[TOTAL].mean,
         "control_period": {

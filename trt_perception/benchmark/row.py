@@ -39,7 +39,7 @@ class Batch:
 class Row:
     """The measured row of a backend; samples_ms: stage → one value a measured frame, in their order, ms.
 
-    peak_host_memory_mib: of its process; device_memory_mib: what the driver says that it holds at the end.
+    peak_host_memory_mib: of its process; peak_device_memory_mib: on all GPUs, see device_memory.PeakWatch.
     """
 
     candidate: Candidate
@@ -49,7 +49,7 @@ class Row:
     first_frame_ms: float | None = None
     samples_ms: Mapping[str, list[float]] = field(default_factory=dict)
     peak_host_memory_mib: float | None = None
-    device_memory_mib: float | None = None
+    peak_device_memory_mib: float | None = None
     agreement: Agreement | None = None
     precision: Precision | None = None
     batches: tuple[Batch, ...] = ()

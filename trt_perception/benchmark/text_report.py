@@ -93,9 +93,11 @@ def facts(row: Document) -> str:
     """One line about what ran: library, device, load time, first frame, memory."""
     info = row["info"]
     memory = _optional("peak_host_memory_mib", "{:.0f} MiB")(row)
-    device_memory = _optional("device_memory_mib", ", {:.0f} MiB on the GPU")(row).replace("-", "")
+    device_memory = _optional("peak_device_memory_mib", ", {:.0f} MiB on the GPU")(row).replace("-", "")
+    interpreter = info.get("interpreter")
+    library = f"{info['library']}, Python {interpreter['python']}," if interpreter else info["library"]
     return (
-        f"{info['library']} on {info['device']} ({info['device_name']}), {info['provider']}, {info['precision']}; "
+        f"{library} on {info['device']} ({info['device_name']}), {info['provider']}, {info['precision']}; "
         f"loaded in {row['load_ms']:.0f} ms, first frame {row['first_frame_ms']:.1f} ms, peak memory {memory}"
         f"{device_memory}"
     )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from trt_perception.benchmark.bench_subject import BenchSubject
@@ -36,7 +38,7 @@ class Worker:
     def _open(self, command: Command) -> dict[str, Any]:
         pictures = [np.load(path) for path in command["pictures"]]
         self._subject, answer = BenchSubject.open(command["model"], command["backend"], pictures)
-        return answer
+        return answer | {"interpreter": interpreter()}
 
     @property
     def subject(self) -> BenchSubject:
@@ -63,6 +65,11 @@ class Worker:
         """Frees the backend, if one was opened."""
         if self._subject is not None:
             self._subject.close()
+
+
+def interpreter() -> dict[str, str]:
+    """Versions of this process, which may be another Python's than the parent's."""
+    return {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
 
 
 def peak_memory_mib() -> float | None:

@@ -12,10 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trt_perception.benchmark.device_memory import PeakWatch, Readings
 from trt_perception.errors import PerceptionError
 from trt_perception.own_process import ending_words, module_command
 
 _END_S = 10.0
+_WATCH_S = 0.02
 _TAIL_BYTES = 4000
 
 
@@ -30,8 +32,8 @@ class WorkerError(PerceptionError):
 class WorkerProcess:
     """A process for one backend. close() ends it and everything that it started."""
 
-    def __init__(self, python: str, log: Path, time_limit_s: float) -> None:
-        """Starts it; raises WorkerError when the interpreter does not start."""
+    def __init__(self, python: str, log: Path, time_limit_s: float, gpu_memory: Readings | None = None) -> None:
+        """Starts it; raises WorkerError when the interpreter does not start. gpu_memory: None where there is no GPU."""
         self._log = log
         self._time_limit_s = time_limit_s
         reading, writing = os.pipe()
@@ -54,27 +56,39 @@ class WorkerProcess:
             ) from error
         finally:
             os.close(writing)
+        self._watch = None if gpu_memory is None else PeakWatch(gpu_memory, self._process.pid)
 
     @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
+    def peak_device_memory_mib(self) -> float | None:
+        """The most that was seen while it worked; None where it never held any, or there is no GPU."""
+        return None if self._watch is None else self._watch.peak_mib
 
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Sends one command and waits for its answer; raises WorkerError."""
+    def ask(self, do: str, *, undisturbed: bool = False, **arguments: Any) -> dict[str, Any]:
+        """Sends one command and waits for its answer; raises WorkerError.
+
+        undisturbed: GPU memory is looked at before and after alone, since that takes the driver's time.
+        """
         assert self._process.stdin is not None
+        if self._watch is not None:
+            self._watch.begin()
         with suppress(BrokenPipeError):  # a dead worker shows in what it answers: nothing
             self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line(do))
+        answer: dict[str, Any] = json.loads(self._line(do, None if undisturbed else self._watch))
+        if self._watch is not None:
+            self._watch.sample()
         if "error" in answer:
             raise WorkerError(str(answer["error"]), self._tail())
         return answer
 
-    def _line(self, do: str) -> bytes:
+    def _line(self, do: str, watch: PeakWatch | None) -> bytes:
         end_s = time.monotonic() + self._time_limit_s
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(end_s - time.monotonic(), 0.0))
+            left_s = max(end_s - time.monotonic(), 0.0)
+            ready, _, _ = select.select([self._answers], [], [], left_s if watch is None else min(left_s, _WATCH_S))
+            if not ready and watch is not None and left_s > 0:
+                watch.sample()
+                continue
             if not ready:
                 raise WorkerError(f"did not answer to `{do}` within {self._time_limit_s:g} s", self._tail())
             received = os.read(self._answers.fileno(), 1 << 16)

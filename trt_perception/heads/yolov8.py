@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trt_perception.heads.base import Candidates, HeadContext, require_finite, unexpected
+from trt_perception.heads.base import Candidates, HeadContext, centered_to_corners, require_finite, unexpected
 from trt_perception.types import AnyArray, TensorSpec
 
 # With the usual strides, one more above (P6) or below (P2): one anchor a cell.
@@ -43,14 +43,13 @@ class Yolov8Head:
                 outputs, "yolov8", f"(batch, {4 + class_count if class_count else '4 + classes'}, anchors)"
             )
         prediction = output[0]
-        best = prediction[4:].max(axis=0)
-        # A NaN anywhere in a column makes its maximum NaN, so looking at the maxima is enough.
-        require_finite(best, "scores")
-        chosen = np.flatnonzero(best > score_threshold)
-        picked = prediction[:, chosen].astype(np.float32, copy=False)
-        require_finite(picked[:4], "boxes")
-        center_x, center_y, width, height = picked[:4]
-        boxes = np.stack(
-            (center_x - width / 2, center_y - height / 2, center_x + width / 2, center_y + height / 2), axis=1
+        best = np.maximum.reduce(prediction[4:], axis=0)
+        # A NaN anywhere in a column makes its maximum NaN, so looking at the largest is enough.
+        require_finite(best.max(initial=-1.0), "scores")
+        chosen = (best > score_threshold).nonzero()[0]
+        picked = prediction.T[chosen].astype(np.float32, copy=False)
+        boxes = picked[:, :4]
+        require_finite(boxes, "boxes")
+        return Candidates(
+            centered_to_corners(boxes), best[chosen].astype(np.float32, copy=False), picked[:, 4:].argmax(axis=1)
         )
-        return Candidates(boxes, best[chosen].astype(np.float32, copy=False), picked[4:].argmax(axis=0))
