@@ -6,7 +6,11 @@ PYTHON ?= $(shell .venv/bin/python -ISc 'import sys; print(sys._base_executable)
 
 SHELL := /bin/bash
 PYTEST_ARGUMENTS ?=
+<<<<<<< HEAD
+CASES ?= 100000
+=======
 FRAMES ?= 50000
+>>>>>>> main
 # Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
 IN_VENV := .venv/bin/python -m tools.setup.environment
 # Launch files are left out of the type check: their folder bears the name of ROS's launch.
@@ -17,7 +21,11 @@ PYTHON_OR_STOP := command -v "$(PYTHON)" > /dev/null || { echo "PYTHON=$(PYTHON)
 for example PYTHON=python3, or install it: sudo apt install python3" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
+.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean
+=======
 .PHONY: help setup setup-test demo test soak benchmark lint format lock clean
+>>>>>>> main
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +52,12 @@ soak: setup-test  ## faults of every kind against a running detector, into soak_
 
 lint: setup-test  ## linter and type checker only
 	@$(IN_VENV) .venv/bin/python -m tools.checks --lint $(TYPED)
+
+fuzz: setup-test  ## random and damaged input for everything that reads it: make fuzz CASES=1000000
+	@$(IN_VENV) .venv/bin/python -m test.fuzz --cases $(CASES)
+
+coverage: setup-test  ## all tests with coverage, also of the processes that they start
+	@$(IN_VENV) .venv/bin/python -m tools.coverage_run $(PYTEST_ARGUMENTS)
 
 format: setup-test  ## bring the source into the project's format
 	@.venv/bin/ruff format .

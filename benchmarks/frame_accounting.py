@@ -12,20 +12,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.errors import PerceptionError
 from trt_perception.models import DEMO_MODEL
 from trt_perception.resources import share_directory
-from trt_perception.ros.demo_observer import DemoObserver, Seen, observing
-from trt_perception.ros.node_processes import NodeCommand, NodeProcess, node_processes
+from trt_perception.ros.demo_observer import Seen, observing
+from trt_perception.ros.node_processes import NodeCommand, node_processes
+from trt_perception.ros.wait_for_nodes import START_TIMEOUT_S, wait_until
 from trt_perception.statistics import Summary, summarize
 
-_START_TIMEOUT_S = 60.0
 _SETTLE_TIMEOUT_S = 20.0
-_ERROR_LEVEL = 2  # diagnostic_msgs/DiagnosticStatus.ERROR
 # /diagnostics comes once a second: what a node said before the last picture is replaced after this.
 _TWO_REPORTS_S = 2.5
 _STAGES = ("queue_wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms", "total_ms")
@@ -86,13 +85,13 @@ def measure(run: Run, environment: Mapping[str, str]) -> tuple[Books, dict[str, 
     a node ends or takes too long.
     """
     with node_processes([_detector(run)], environment) as detector, observing() as observer:
-        _wait(observer, detector, _is_active, "an active detector")
+        wait_until(observer, detector, _is_active, "the detector is not active")
         with node_processes([_camera(run)], environment) as camera:
             processes = [*detector, *camera]
-            limit_s = _START_TIMEOUT_S + run.seconds * 1.5
-            _wait(observer, processes, _is_finished, "the last picture", limit_s)
+            limit_s = START_TIMEOUT_S + run.seconds * 1.5
+            wait_until(observer, processes, _is_finished, "the camera has not finished", limit_s)
             time.sleep(_TWO_REPORTS_S)
-            _wait(observer, processes, _is_idle, "the end of arrivals", _SETTLE_TIMEOUT_S)
+            wait_until(observer, processes, _is_idle, "arrivals have not ended", _SETTLE_TIMEOUT_S)
             with observer.looking() as seen:
                 stages = {name: summarize(seen.samples[name]) for name in _STAGES if seen.samples.get(name)}
                 return _books(seen), stages
@@ -113,36 +112,6 @@ def _camera(run: Run) -> NodeCommand:
     }
     arguments = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
     return NodeCommand("camera_node", arguments)
-
-
-def _wait(
-    observer: DemoObserver,
-    processes: Sequence[NodeProcess],
-    ready: Callable[[Seen], bool],
-    what: str,
-    limit_s: float = _START_TIMEOUT_S,
-) -> None:
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        for process in processes:
-            process.require_alive()
-        with observer.looking() as seen:
-            if ready(seen):
-                return
-            problem = _problem(seen)
-        if problem is not None:
-            raise PerceptionError(f"the detector cannot run: {problem}")
-        time.sleep(0.1)
-    with observer.looking() as seen:
-        told = "; ".join(f"{name}: {message}" for name, (_, message, _) in seen.diagnostics.items())
-    raise PerceptionError(f"waited {limit_s:.0f} s in vain for {what}; the nodes say: {told or 'nothing'}")
-
-
-def _problem(seen: Seen) -> str | None:
-    for name, (level, message, _) in seen.diagnostics.items():
-        if name.endswith(": inference") and level >= _ERROR_LEVEL:
-            return message
-    return None
 
 
 def _is_active(seen: Seen) -> bool:

@@ -31,6 +31,12 @@ ARGUMENTS = (
         default_value="",
         description=f"rate of the control loop; {FILES_CHOICE} (50 in the shipped one)",
     ),
+    DeclareLaunchArgument(
+        "camera_names",
+        default_value="",
+        description="several cameras on one model, as front,rear: they come in on front/image and rear/image; "
+        f"{FILES_CHOICE}, one on image_topic in the shipped one",
+    ),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
     DeclareLaunchArgument(
         "image_transport",
@@ -69,7 +75,13 @@ def _nodes(context: LaunchContext) -> list[Action]:
         detector["backends"] = [given["backend"]]
     if "autostart" in given:
         detector["autostart"] = given["autostart"] == "true"
-    monitor = {"control_rate_hz": float(given["control_rate_hz"])} if "control_rate_hz" in given else {}
+    monitor: dict[str, object] = {}
+    if "control_rate_hz" in given:
+        monitor["control_rate_hz"] = float(given["control_rate_hz"])
+    if "camera_names" in given:
+        names = given["camera_names"].split(",")
+        detector["camera_names"] = names
+        monitor["latency_topics"] = [f"{name}/inference_latency" for name in names]
     common = {
         "package": "trt_perception",
         "namespace": argument["namespace"],

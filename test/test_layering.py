@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # module and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "stage_ranges",
         "errors",
         "dds_environment",
         "checksum",
@@ -42,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "protobuf_fields",
         "backend_request",
         "resources",
+        "picture_header",
         "pixel_layouts",
         "placement",
         "encodings",
@@ -51,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
+    ("camera_turns", "live_frames"),
     ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),
@@ -77,6 +80,7 @@ ONLY_IN = {
     "yaml": "located_yaml",
     "matplotlib": "control_budget.picture",
     "onnx": "onnx_package",
+    "nvtx": "stage_ranges",
     "onnxruntime": "backends.onnxruntime_backend",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
@@ -89,7 +93,7 @@ PROBES = "doctor.probes"
 
 # Each of these is imported by one module of the whole package.
 HEAVY = ("torch", "onnxruntime", "tensorrt", "pycuda")
-NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib")
+NEVER_LOADED_EARLY = (*HEAVY, "onnx", "cv_bridge", "rclpy", "matplotlib", "nvtx")
 
 
 @cache

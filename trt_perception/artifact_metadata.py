@@ -111,7 +111,8 @@ def _first_input_shape(file: BinaryIO, end: int) -> tuple[int | None, ...] | Non
 def _read_torchscript(path: Path) -> dict[str, str]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if entry.filename.endswith("/extra/config.txt") and entry.file_size <= _MAX_METADATA_BYTES:
+            bytes_said = max(entry.file_size, entry.compress_size)
+            if entry.filename.endswith("/extra/config.txt") and bytes_said <= _MAX_METADATA_BYTES:
                 return texts(json.loads(archive.read(entry)))
     return {}
 

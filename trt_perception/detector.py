@@ -20,12 +20,13 @@ from trt_perception.encodings import decode_frame, frame_of_image
 from trt_perception.errors import BackendError, ImageError, PerceptionError
 from trt_perception.heads import Candidates, Head, HeadContext, head_for
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
-from trt_perception.model_file import ModelFile
+from trt_perception.model_file import Artifact, ModelFile
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import NetworkToImage, place, require_pixels
 from trt_perception.plain_path import PlainPath
 from trt_perception.postprocess import choose, postprocess
+from trt_perception.stage_ranges import stage
 from trt_perception.types import (
     CHANNELS,
     AnyArray,
@@ -33,6 +34,7 @@ from trt_perception.types import (
     Detections,
     FrameResult,
     Image,
+    StageTimes,
     TensorSpec,
     Thresholds,
 )
@@ -84,7 +86,10 @@ class Detector:
         # The short ways run as many frames as there are; infer() fills a fixed batch up.
         path = backend.frame_path(plan) if (backend.info.inputs[0].shape[0] or 1) == 1 else None
         self._path = None if isinstance(path, str) else path
-        self._path_note = (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()
+        self._notes: tuple[str, ...] = (
+            (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()
+        )
+        self._one_at_a_time = False
 
     @classmethod
     def open(
@@ -129,7 +134,12 @@ class Detector:
     def info(self) -> BackendInfo:
         """The backend and device that really run."""
         info = self._backend.info
-        return replace(info, notes=info.notes + self._path_note) if self._path_note else info
+        return replace(info, notes=info.notes + self._notes) if self._notes else info
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """The model's artifact that runs."""
+        return self.model.artifacts.get(self._backend.choose_artifact(self.model.artifacts))
 
     def takes(self, frame: CameraFrame) -> bool:
         """True when the device decodes that encoding itself; detect() decodes others on the processor."""
@@ -151,7 +161,9 @@ class Detector:
 
     @property
     def max_batch(self) -> int | None:
-        """How many pictures detect_batch() takes at once, None for any number."""
+        """How many pictures detect_batch() takes at once, None for any number; 1 after a warm-up that showed it."""
+        if self._one_at_a_time:
+            return 1
         if self._path is not None:
             return self._path.max_batch
         return self._backend.max_batch if self._head.batched else 1
@@ -197,20 +209,26 @@ class Detector:
         assert self._path is not None
         for frame in frames:
             require_pixels(frame.width, frame.height)
-        run = self._path.run(frames, self._choice)
+        with stage("frames to boxes"):
+            run = self._path.run(frames, self._choice)
         done_ns = time.monotonic_ns()
-        detections = [
-            self._finish(found, place(self.model.input, frame.width, frame.height)[1])
-            for found, frame in zip(run.found, frames, strict=True)
-        ]
+        with stage("postprocess"):
+            detections = [
+                self._finish(found, place(self.model.input, frame.width, frame.height)[1])
+                for found, frame in zip(run.found, frames, strict=True)
+            ]
         end_ns = time.monotonic_ns()
         times = run.times
         # What the clock saw and no stage did is the preparation of the frames: so the stages add up to the whole.
         rest_ns = max(end_ns - start_ns - times.total_ns - (end_ns - done_ns), 0)
-        times = replace(
-            times,
-            preprocess_ns=times.preprocess_ns + rest_ns,
-            postprocess_ns=times.postprocess_ns + end_ns - done_ns,
+        times = StageTimes(
+            times.preprocess_ns + rest_ns,
+            times.inference_ns,
+            times.postprocess_ns + end_ns - done_ns,
+            times.inference_start_ns,
+            times.host_to_device_ns,
+            times.device_to_host_ns,
+            around_on_device_ns=times.around_on_device_ns,
             batch_size=len(frames),
         )
         return [FrameResult(found, times) for found in detections]
@@ -229,13 +247,21 @@ class Detector:
         """Runs grey pictures through every stage, so that the first real frame is as fast as the others.
 
         max_batch: besides, each number of pictures from 2 to this one goes through together once, since libraries
-        choose their algorithms anew for each.
+        choose their algorithms anew for each. A network that says it takes several and cannot is given one at a time
+        from then on, and info.notes says so.
         """
         picture = Image(np.full((height, width, 3), 127, np.uint8), "bgr")
         spent: list[int] = []
         for count in [1] * frames + list(range(2, max_batch + 1)):
             start = time.monotonic_ns()
-            self.detect_batch([picture] * count)
+            try:
+                self.detect_batch([picture] * count)
+            except PerceptionError as error:
+                if count == 1:
+                    raise
+                self._one_at_a_time = True
+                self._notes += (f"pictures go through the network one at a time: {error}",)
+                break
             spent.append(time.monotonic_ns() - start)
         return WarmUp(tuple(spent))
 

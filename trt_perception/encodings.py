@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from trt_perception.errors import ImageError
+from trt_perception.picture_header import picture_size
 from trt_perception.pixel_layouts import CameraFrame, Layout, bayer, image_of_array, packed, yuv_420, yuv_422, yuv_444
 from trt_perception.types import AnyArray, ColorOrder, Image
 
@@ -57,6 +58,9 @@ _PACKED_8_BITS: dict[ColorOrder, str] = {
     "gray": "mono8",
 }
 
+# A few bytes can claim to be a picture that takes gigabytes; 2**26 pixels are twice what 8K video has.
+MOST_COMPRESSED_PIXELS = 1 << 26
+
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
@@ -81,7 +85,8 @@ def camera_frame(encoding: str, width: int, height: int, step: int, data: Any, b
     if buffer.size < needed:
         of = "" if rows == height else f" of {height} rows of {encoding} pixels"
         raise ImageError(f"data has {buffer.size} bytes; {rows} rows with step {step} take {needed}{of}")
-    return CameraFrame(encoding, buffer, width, height, step, big_endian)
+    # The step of a single row is never taken, whatever it is.
+    return CameraFrame(encoding, buffer, width, height, min(step, needed), big_endian)
 
 
 def decode_frame(frame: CameraFrame) -> Image:
@@ -118,7 +123,14 @@ def decode_compressed(data: Any, format: str = "") -> Image:
     buffer = np.frombuffer(data, np.uint8)
     if buffer.size == 0:
         raise ImageError("data is empty; expected a JPEG or PNG picture")
-    if _is_cut_off(buffer.tobytes()):
+    content = buffer.tobytes()
+    width, height = picture_size(content)
+    if width * height > MOST_COMPRESSED_PIXELS:
+        raise ImageError(
+            f"data ({buffer.size} bytes) is a picture of {width}x{height}; expected at most {MOST_COMPRESSED_PIXELS} "
+            "pixels"
+        )
+    if _is_cut_off(content):
         raise ImageError(f"data ({buffer.size} bytes) is a JPEG picture without its end; part of the message is lost")
     try:
         # Unchanged: 16 bits are scaled as those of raw images are, and grey stays grey.
@@ -127,8 +139,6 @@ def decode_compressed(data: Any, format: str = "") -> Image:
         raise ImageError(f"data cannot be decoded ({error.err}); expected a JPEG or PNG picture") from error
     if pixels is None:
         raise ImageError(f"data ({buffer.size} bytes) is no JPEG or PNG picture, or a damaged one")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"data is a picture of {pixels.dtype} samples; expected 8 or 16 bits, as JPEG and PNG have")
     encoding, _, stored_as = format.partition(";")
     if encoding.startswith("bayer_") and pixels.ndim == 2 and "mono" not in stored_as:
         return _decode_mosaic(encoding, pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trt_perception.live import FrameCounts, Processed
+from trt_perception.live_frames import FrameCounts, Processed
 
 
 def latency_values(
@@ -22,7 +22,8 @@ def latency_values(
     stamp_ns: the image's stamp on the node's clock, 0 when it has none; clock_offset_ns: node's clock minus
     time.monotonic_ns. A stage that the backend does not have is absent. image_age_ms is absent without a stamp or
     with one in the future; inference_start_offset_ms is always there: start = stamp + offset. backend_index: place of
-    the backend that ran in the list of backends, 0 for the one that was wanted.
+    the backend that ran in the list of backends, 0 for the one that was wanted. batch_size_count: how many frames went
+    through the network together; copies and inference are then those of all of them.
     """
     values = {"queue_wait_ms": frame.queue_wait_ns / 1e6, "decode_ms": frame.decode_ns / 1e6}
     values |= frame.result.times.durations_ms()
@@ -35,5 +36,6 @@ def latency_values(
     values["inference_start_offset_ms"] = (start_ns - stamp_ns) / 1e6
     values["detection_count"] = float(len(frame.result.detections))
     values["dropped_frames_count"] = float(counts.dropped)
+    values["batch_size_count"] = float(frame.result.times.batch_size)
     values["backend_index"] = float(frame.backend_index)
     return values

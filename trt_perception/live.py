@@ -1,102 +1,54 @@
-"""Live inference: cameras offer frames, one thread takes the newest of each in turn and never lets a queue grow."""
+"""Live inference: cameras offer frames, one thread takes the newest of each and never lets a queue grow.
+
+Frames of several cameras that are ready together go through the network together, where it takes several.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
 
+from trt_perception.camera_turns import CameraTurns
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.encodings import decode_frame
 from trt_perception.errors import ImageError, PerceptionError
-from trt_perception.model_file import ModelFile
+from trt_perception.live_frames import Batching, Channel, FrameCounts, Message, Processed, Received
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import FrameResult, Image
 
-Message = TypeVar("Message")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Received(Generic[Message]):
-    """A camera's message and when it came (time.monotonic_ns)."""
+class _Taken(Generic[Message]):
+    """A frame whose turn has come. camera: its channel's number."""
 
-    message: Message
-    received_ns: int
+    camera: int
+    channel: Channel[Message]
+    frame: Received[Message]
+    taken_ns: int
 
 
 @dataclass(frozen=True, eq=False)
-class Processed(Generic[Message]):
-    """A frame that went through the detector. All times ending in _ns are time.monotonic_ns or durations.
+class _Decoded(Generic[Message]):
+    """A frame that is good to be looked at."""
 
-    backend_index: place, in the list of backends, of the one that ran; 0 is the one that was wanted.
-    """
-
-    message: Message
-    frame: Image | CameraFrame
-    model: ModelFile
-    result: FrameResult
-    received_ns: int
-    queue_wait_ns: int
+    taken: _Taken[Message]
+    picture: Image | CameraFrame
     decode_ns: int
-    backend_index: int = 0
-
-    def image(self) -> Image:
-        """The picture, decoded now where the detector took the camera's bytes as they were."""
-        return self.frame if isinstance(self.frame, Image) else decode_frame(self.frame)
-
-
-@dataclass
-class FrameCounts:
-    """What became of the frames since activation: received = all the others together, one that may wait, and one
-    that may be in work; after stop() all the others together.
-
-    superseded: a newer one came before it was taken. stale: too old when taken. skipped: the share of inference was
-    used up. paused: inference was switched off or stopped. malformed: no picture in it. failed: network or backend
-    failed.
-    """
-
-    received: int = 0
-    processed: int = 0
-    superseded: int = 0
-    stale: int = 0
-    skipped: int = 0
-    paused: int = 0
-    malformed: int = 0
-    failed: int = 0
-
-    @property
-    def dropped(self) -> int:
-        """Good frames that were received while inference was on, and not looked at."""
-        return self.superseded + self.stale + self.skipped
-
-
-@dataclass(eq=False)
-class Channel(Generic[Message]):
-    """One camera's way through the node: a waiting slot for one frame, and what to do with it.
-
-    decode: message → picture or undecoded frame, raises ImageError. is_fresh: False for a frame that is too old to be
-    looked at. deliver: hands the result out. report: takes an error about one frame.
-    """
-
-    name: str
-    decode: Callable[[Message], Image | CameraFrame]
-    is_fresh: Callable[[Received[Message]], bool]
-    deliver: Callable[[Processed[Message], FrameCounts], None]
-    report: Callable[[PerceptionError], None]
-    counts: FrameCounts = field(default_factory=FrameCounts)
-    waiting: Received[Message] | None = None
 
 
 class InferenceObserver(Protocol):
     """Learns of every inference, on the inference thread."""
 
     def began(self) -> None:
-        """A frame is given to the detector."""
+        """A frame, or several together, are given to the detector."""
 
     def ended(self, error: Exception | None) -> None:
         """The detector has returned, or raised the error."""
@@ -106,7 +58,8 @@ class LivePipeline(Generic[Message]):
     """Owns the inference thread and the detector between start() and stop().
 
     governor: refuses frames, of all cameras together, that would take more than its share of the time. observer: is
-    told of every inference.
+    told of every inference. A batch is one inference to both: it keeps the device busy once. at_rest: called on the
+    inference thread after a frame when no other waits.
     """
 
     def __init__(
@@ -115,6 +68,8 @@ class LivePipeline(Generic[Message]):
         detector: Detector,
         governor: InferenceGovernor | None = None,
         observer: InferenceObserver | None = None,
+        batching: Batching | None = None,
+        at_rest: Callable[[], None] | None = None,
     ) -> None:
         self._channels = list(channels)
         self._detector = detector
@@ -122,7 +77,9 @@ class LivePipeline(Generic[Message]):
         self._observer = observer
         self._running = False
         self._enabled = True
-        self._next = 0
+        self._batching = batching or Batching()
+        self._at_rest = at_rest
+        self._turns = CameraTurns(len(self._channels))
         self._wake = threading.Condition()
         # Held while a frame is inside the detector, so that a new one is put in between two frames.
         self._in_detector = threading.Lock()
@@ -193,83 +150,140 @@ class LivePipeline(Generic[Message]):
                 channel.counts.paused += 1
 
     def _run(self) -> None:
-        while (taken := self._take()) is not None:
-            channel, frame = taken
+        while taken := self._take():
+            self._process(taken)
+            if self._at_rest is not None and not any(channel.waiting for channel in self._channels):
+                self._at_rest()
+
+    def _take(self) -> list[_Taken[Message]]:
+        """Waiting frames, of the cameras whose turn it is; none when the thread is to end."""
+        with self._wake:
+            while self._running:
+                waiting = [i for i, channel in enumerate(self._channels) if channel.waiting is not None]
+                limit = self._batching.limit(len(self._channels), self._detector.max_batch)
+                wait_ns = self._left_to_wait_ns() if 0 < len(waiting) < limit else 0
+                if waiting and wait_ns <= 0:
+                    now_ns = time.monotonic_ns()
+                    return [self._taken(camera, now_ns) for camera in self._turns.in_order(waiting)[:limit]]
+                self._wake.wait(wait_ns / 1e9 if waiting else None)
+        return []
+
+    def _left_to_wait_ns(self) -> int:
+        first_ns = min(channel.waiting.received_ns for channel in self._channels if channel.waiting is not None)
+        return first_ns + self._batching.max_wait_ns - time.monotonic_ns()
+
+    def _taken(self, camera: int, now_ns: int) -> _Taken[Message]:
+        channel = self._channels[camera]
+        frame, channel.waiting = channel.waiting, None
+        assert frame is not None, "looked at under the same lock"
+        return _Taken(camera, channel, frame, now_ns)
+
+    def _process(self, taken: Sequence[_Taken[Message]]) -> None:
+        good: list[_Decoded[Message]] = []
+        at_hand = [entry.camera for entry in taken]
+        for entry in taken:
+            with _accounting(entry.channel):
+                if (decoded := self._decoded(entry, at_hand)) is not None:
+                    good.append(decoded)
+        if good:
+            self._detect_all(good)
+
+    def _decoded(self, entry: _Taken[Message], at_hand: Sequence[int]) -> _Decoded[Message] | None:
+        """None for a frame that is not to be looked at, and is counted as such."""
+        counts = entry.channel.counts
+        if not entry.channel.is_fresh(entry.frame):
+            counts.stale += 1
+            return None
+        if not self._governor.allows(entry.taken_ns) or self._turns.gives_way(entry.camera, at_hand):
+            self._turns.refused(entry.camera)
+            counts.skipped += 1
+            return None
+        start_ns = time.monotonic_ns()
+        picture = entry.channel.decode(entry.frame.message)
+        # A detector that is put in meanwhile and does not take this encoding decodes it itself.
+        if isinstance(picture, CameraFrame) and not self._detector.takes(picture):
+            picture = decode_frame(picture)
+        return _Decoded(entry, picture, time.monotonic_ns() - start_ns)
+
+    def _detect_all(self, frames: Sequence[_Decoded[Message]]) -> None:
+        for frame in frames:
+            self._turns.served(frame.taken.camera)
+        try:
+            processed = self._detect(frames)
+        except Exception as error:
+            if isinstance(error, ImageError) and len(frames) > 1:
+                # One of them is no picture: the others do not suffer for it.
+                for frame in frames:
+                    self._detect_all([frame])
+                return
+            for frame in frames:
+                with _accounting(frame.taken.channel):
+                    raise error
+            return
+        for frame, result in zip(frames, processed, strict=True):
+            channel = frame.taken.channel
+            channel.counts.processed += 1
             try:
-                self._process(channel, frame)
+                channel.deliver(result, channel.counts)
             # A thread that died of one frame would look, for ever after, like a scene with nothing in it.
             except Exception as error:
                 log.exception("an unexpected error while a frame of %s was handed out", channel.name)
                 channel.report(_unexpected(error))
 
-    def _take(self) -> tuple[Channel[Message], Received[Message]] | None:
-        """The waiting frame of the camera whose turn it is; None when the thread is to end."""
-        with self._wake:
-            while self._running:
-                for step in range(len(self._channels)):
-                    index = (self._next + step) % len(self._channels)
-                    channel = self._channels[index]
-                    if channel.waiting is not None:
-                        frame, channel.waiting = channel.waiting, None
-                        self._next = index + 1
-                        return channel, frame
-                self._wake.wait()
-        return None
-
-    def _process(self, channel: Channel[Message], frame: Received[Message]) -> None:
-        try:
-            taken_ns = time.monotonic_ns()
-            if not channel.is_fresh(frame):
-                channel.counts.stale += 1
-                return
-            if not self._governor.allows(taken_ns):
-                channel.counts.skipped += 1
-                return
-            processed = self._detect(channel, frame, taken_ns)
-        except ImageError as error:
-            channel.counts.malformed += 1
-            channel.report(error)
-            return
-        except PerceptionError as error:
-            channel.counts.failed += 1
-            channel.report(error)
-            return
-        except Exception as error:  # as in _run
-            log.exception("an unexpected error in a frame of %s", channel.name)
-            channel.counts.failed += 1
-            channel.report(_unexpected(error))
-            return
-        channel.counts.processed += 1
-        channel.deliver(processed, channel.counts)
-
-    def _detect(self, channel: Channel[Message], frame: Received[Message], taken_ns: int) -> Processed[Message]:
-        start_ns = time.monotonic_ns()
-        picture = channel.decode(frame.message)
-        # A detector that is put in meanwhile and does not take this encoding decodes it itself.
-        if isinstance(picture, CameraFrame) and not self._detector.takes(picture):
-            picture = decode_frame(picture)
-        decode_ns = time.monotonic_ns() - start_ns
+    def _detect(self, frames: Sequence[_Decoded[Message]]) -> list[Processed[Message]]:
         with self._in_detector:
-            model, backend_index = self._detector.model, self._detector.backend_index
-            result = self._observed(self._detector, picture)
-        times = result.times
-        self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
-        queue_wait_ns = taken_ns - frame.received_ns
-        return Processed(
-            frame.message, picture, model, result, frame.received_ns, queue_wait_ns, decode_ns, backend_index
-        )
+            detector = self._detector
+            # One that was put in meanwhile may take fewer at once.
+            limit = self._batching.limit(len(self._channels), detector.max_batch)
+            results: list[FrameResult] = []
+            for first in range(0, len(frames), limit):
+                results += self._observed(detector, [frame.picture for frame in frames[first : first + limit]])
+        return [
+            Processed(
+                frame.taken.frame.message,
+                frame.picture,
+                detector.model,
+                result,
+                frame.taken.frame.received_ns,
+                frame.taken.taken_ns - frame.taken.frame.received_ns,
+                frame.decode_ns,
+                detector.backend_index,
+            )
+            for frame, result in zip(frames, results, strict=True)
+        ]
 
-    def _observed(self, detector: Detector, picture: Image | CameraFrame) -> FrameResult:
-        if self._observer is None:
-            return detector.detect(picture)
-        self._observer.began()
+    def _observed(self, detector: Detector, pictures: Sequence[Image | CameraFrame]) -> list[FrameResult]:
+        if self._observer is not None:
+            self._observer.began()
         try:
-            result = detector.detect(picture)
+            results = detector.detect_batch(pictures)
         except Exception as error:
-            self._observer.ended(error)
+            if self._observer is not None:
+                self._observer.ended(error)
             raise
-        self._observer.ended(None)
-        return result
+        if self._observer is not None:
+            self._observer.ended(None)
+        # Every result of a batch has the same interval.
+        times = results[0].times
+        self._governor.finished(times.inference_start_ns, times.inference_start_ns + times.busy_ns)
+        return results
+
+
+@contextmanager
+def _accounting(channel: Channel[Any]) -> Iterator[None]:
+    """Counts and reports what is raised by a frame of that camera."""
+    try:
+        yield
+    except ImageError as error:
+        channel.counts.malformed += 1
+        channel.report(error)
+    except PerceptionError as error:
+        channel.counts.failed += 1
+        channel.report(error)
+    except Exception as error:  # as where a result is handed out
+        log.exception("an unexpected error in a frame of %s", channel.name)
+        channel.counts.failed += 1
+        channel.report(_unexpected(error))
 
 
 def _unexpected(error: Exception) -> PerceptionError:

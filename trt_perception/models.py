@@ -46,7 +46,7 @@ def load_model(model: str | Path, trust: Trust = ANYTHING) -> ModelFile:
 def _shipped(name: str, trust: Trust) -> ModelFile:
     directory = model_directory()
     path = directory / f"{name}.yaml"
-    if not path.is_file():
+    if path not in directory.glob("*.yaml"):
         names = ", ".join(sorted(p.stem for p in directory.glob("*.yaml")))
         raise ModelFileError(f"no model named {name!r} comes with the package (there is: {names}); or give a path")
     return load_model_file(path, replace(trust, roots=()))

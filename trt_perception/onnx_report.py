@@ -47,11 +47,11 @@ def report_onnx(path: Path) -> OnnxReport:
     model = _load(library, path)
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
+    producer = " ".join(map(_text, filter(None, (model.producer_name, model.producer_version))))
     return OnnxReport(
         producer=producer or "not stated",
         ir_version=model.ir_version,
-        opset={entry.domain: entry.version for entry in model.opset_import},
+        opset={_text(entry.domain): entry.version for entry in model.opset_import},
         inputs=tuple(_tensor(library, value) for value in graph.input if value.name not in weights),
         outputs=tuple(_tensor(library, value) for value in graph.output),
         operators=dict(Counter(_operators(graph)).most_common()),
@@ -92,13 +92,19 @@ def _tensor(library: Any, value: Any) -> OnnxTensor:
         dtype = str(library.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except KeyError:
         dtype = "no tensor"
-    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
-    return OnnxTensor(value.name, dtype, shape)
+    shape = tuple(d.dim_value if d.HasField("dim_value") else _text(d.dim_param) or "?" for d in tensor.shape.dim)
+    return OnnxTensor(_text(value.name), dtype, shape)
+
+
+def _text(value: str | bytes) -> str:
+    """protobuf gives bytes where a text is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _operators(graph: Any) -> Iterator[str]:
     for node in graph.node:
-        yield f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        domain, kind = _text(node.domain), _text(node.op_type)
+        yield f"{domain}.{kind}" if domain not in ("", "ai.onnx") else kind
         for attribute in node.attribute:
             for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
                 yield from _operators(body)

@@ -11,6 +11,9 @@ from trt_perception.errors import ImageError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import Float32Array
 
+# Of a picture before it is cropped: 200 MB of colour. One of 1x100000 would become terabytes otherwise.
+_MOST_RESIZED_PIXELS = 1 << 26
+
 
 @dataclass(frozen=True)
 class NetworkToImage:
@@ -70,7 +73,8 @@ def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkT
 
     Letterbox rounds as Ultralytics does (LetterBox with auto=False, centred), and in the left upper corner cuts
     fractions of a pixel off as YOLOX does, so that boxes agree with theirs; crop rounds as torchvision's Resize and
-    CenterCrop do, with which ImageNet models are evaluated.
+    CenterCrop do, with which ImageNet models are evaluated. Raises ImageError for a crop of a picture that is much
+    longer than wide, or the other way round.
     """
     if spec.resize == "stretch":
         way_back = NetworkToImage(spec.width / width, spec.height / height, 0, 0, width, height)
@@ -78,6 +82,12 @@ def place(spec: InputSpec, width: int, height: int) -> tuple[Placement, NetworkT
     if spec.resize == "crop":
         short = min(width, height)
         resized = spec.short_side * width // short, spec.short_side * height // short
+        if resized[0] * resized[1] > _MOST_RESIZED_PIXELS:
+            raise ImageError(
+                f"the image is {width}x{height}; with a short side of {spec.short_side} it becomes "
+                f"{resized[0]}x{resized[1]} before it is cropped, more than {_MOST_RESIZED_PIXELS} pixels: give images "
+                "of other proportions, or another input.resize in the model file"
+            )
         crop = round((resized[0] - spec.width) / 2), round((resized[1] - spec.height) / 2)
         way_back = NetworkToImage(resized[0] / width, resized[1] / height, -crop[0], -crop[1], width, height)
         return Placement(*resized, *crop, 0, 0), way_back

@@ -15,6 +15,7 @@ from trt_perception.heads.base import describe_shapes
 from trt_perception.model_file import InputSpec
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
+from trt_perception.stage_ranges import stage
 from trt_perception.types import Float32Array, FrameResult, Image, StageTimes
 
 
@@ -43,20 +44,23 @@ class PlainPath:
         before_ns = [time.monotonic_ns()]
         ways_back = []
         for place, picture in zip(places, pictures, strict=False):
-            ways_back.append(place(picture)[1])
+            with stage("preprocess"):
+                ways_back.append(place(picture)[1])
             before_ns.append(time.monotonic_ns())
         batch = tensor[:count] if count < len(tensor) else tensor
         if batch.dtype != self._dtype:
             batch = batch.astype(self._dtype)
             before_ns[-1] = time.monotonic_ns()
-        raw = self._backend.infer(batch)
+        with stage("inference"):
+            raw = self._backend.infer(batch)
         if count > 1:
             _require_one_each(raw, count)
         results: list[FrameResult] = []
         for index, way_back in enumerate(ways_back):
             start_ns = time.monotonic_ns()
             own = raw.arrays if count == 1 else [array[index : index + 1] for array in raw.arrays]
-            detections = postprocess(own, head, context, choice, way_back)
+            with stage("postprocess"):
+                detections = postprocess(own, head, context, choice, way_back)
             times = StageTimes(
                 before_ns[index + 1] - before_ns[index],
                 raw.inference_ns,

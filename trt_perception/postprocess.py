@@ -8,6 +8,7 @@ import numpy as np
 
 from trt_perception.class_choice import ClassChoice
 from trt_perception.heads import Candidates, Head, HeadContext
+from trt_perception.heads.base import require_finite
 from trt_perception.nms import non_maximum_suppression
 from trt_perception.placement import NetworkToImage
 from trt_perception.types import AnyArray, Detections, Float32Array, Int64Array
@@ -25,7 +26,9 @@ def postprocess(
 
 
 def choose(found: Candidates, choice: ClassChoice, way_back: NetworkToImage, *, needs_nms: bool) -> Detections:
-    """What postprocess does after decoding."""
+    """What postprocess does after decoding; raises OutputError for a score that is not finite."""
+    # A head looks at what the network gave; products of large numbers, or their float32, may still be infinite.
+    require_finite(found.scores, "scores")
     kept = _kept(found, needs_nms, choice)
     others = (found.other_scores[kept], found.other_class_ids[kept]) if found.other_scores.size else ()
     return Detections(

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,18 @@ def summarize(samples: list[float]) -> Summary:
     """Summary of at least one sample; raises ValueError when there is none."""
     if not samples:
         raise ValueError("no samples to summarize")
-    values = np.asarray(samples, np.float64)
-    p50, p95, p99 = (float(v) for v in np.percentile(values, (50, 95, 99)))
-    return Summary(
-        len(samples), float(values.mean()), float(values.std()), float(values.min()), p50, p95, p99, float(values.max())
-    )
+    values = np.sort(np.asarray(samples, np.float64))
+    # A node does this a dozen times a second, and np.percentile takes as long as all of it together.
+    p50, p95, p99 = (_percentile(values, share) for share in (0.5, 0.95, 0.99))
+    mean, std = float(values.mean()), float(values.std())
+    return Summary(len(samples), mean, std, float(values[0]), p50, p95, p99, float(values[-1]))
+
+
+def _percentile(ascending: NDArray[np.float64], share: float) -> float:
+    rank = share * (ascending.size - 1)
+    below = int(rank)
+    low, high = float(ascending[below]), float(ascending[min(below + 1, ascending.size - 1)])
+    return low + (high - low) * (rank - below)
 
 
 class SampleWindow:

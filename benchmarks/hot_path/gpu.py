@@ -16,8 +16,10 @@ from typing import Any
 from benchmarks.hot_path.blocks import Samples, median, ratio
 from benchmarks.hot_path.gpu_ways import (
     BARE,
+    BARE_ORDINARY,
     BATCHED,
     IN_TURN,
+    LOCKED,
     ONNXRUNTIME,
     PLAIN,
     TENSORRT,
@@ -32,7 +34,9 @@ ROUNDS, BLOCK = 30, 100
 _END_S = 10.0
 # Figure → the way whose median total is divided by the other's.
 RATIOS = {
-    "gpu_tensorrt_vs_upload_and_engine": (TENSORRT, BARE),
+    "gpu_tensorrt_vs_upload_and_engine": (LOCKED, BARE),
+    "gpu_tensorrt_vs_upload_and_engine_ordinary_memory": (TENSORRT, BARE_ORDINARY),
+    "gpu_tensorrt_ordinary_vs_page_locked_upload_and_engine": (TENSORRT, BARE),
     "gpu_straightforward_vs_tensorrt": (PLAIN, TENSORRT),
     "gpu_torchscript_vs_tensorrt": (TORCHSCRIPT, TENSORRT),
     "gpu_onnxruntime_vs_tensorrt": (ONNXRUNTIME, TENSORRT),
@@ -74,7 +78,7 @@ def _figures(samples: Samples) -> dict[str, float]:
     for name, (of, to) in RATIOS.items():
         if of in samples and to in samples:
             figures[name] = ratio(samples, (of, "total"), (to, "total"))
-    for name in (TENSORRT, TORCHSCRIPT, ONNXRUNTIME):
+    for name in (TENSORRT, LOCKED, TORCHSCRIPT, ONNXRUNTIME):
         if name in samples:
             total = summarize(samples[name]["total"])
             figures[f"gpu_p99_over_p50 {name}"] = total.p99 / total.p50

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from benchmarks.hot_path.frames import DISTINCT, camera_frames
 from benchmarks.hot_path.network import SIDE_PX, THRESHOLDS, write_network
 from benchmarks.hot_path.torchscript import write_torchscript
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
+from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
 from trt_perception.detector import Detector
 from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
@@ -59,42 +59,64 @@ def open_detector(setting: Setting, backend: str, *, free_batch: bool = False) -
     return Detector.open(model, backend, settings={"tensorrt": {"cache_directory": cache}})
 
 
-def detector_on(backend: str) -> GpuWay:
-    """This package from frame to detections: `total`."""
+def detector_on(backend: str, *, page_locked: bool = False) -> GpuWay:
+    """This package from frame to detections: `total`. page_locked: the frames lie in such memory."""
 
     @contextmanager
     def way(setting: Setting) -> Iterator[Way]:
         with open_detector(setting, backend) as detector:
-            yield detector_way(detector, list(setting.frames))
+            if not page_locked:
+                yield detector_way(detector, list(setting.frames))
+                return
+            with locked_copies(setting.frames) as (_, _, locked):
+                yield detector_way(detector, locked)
 
     return way
 
 
 @contextmanager
-def upload_and_engine(setting: Setting) -> Iterator[Way]:
-    """The least there is: the frame's bytes from page-locked memory, and the engine's own time by device events."""
-    with open_detector(setting, TENSORRT) as detector:
-        session = CudaSession(0)
+def locked_copies(
+    frames: Sequence[Uint8Array],
+) -> Iterator[tuple[CudaSession, list[Buffer], list[Uint8Array]]]:
+    """The frames in page-locked memory, with room for each on the device."""
+    session = CudaSession(0)
+    with session.current():
+        buffers = [session.buffer(frame.shape, "uint8") for frame in frames]
+    for buffer, frame in zip(buffers, frames, strict=True):
+        buffer.host[...] = frame
+    try:
+        yield session, buffers, [buffer.host for buffer in buffers]
+    finally:
         with session.current():
-            raw = session.buffer(setting.frames[0].shape, "uint8")
-            raw.host[...] = setting.frames[0]
+            for buffer in buffers:
+                buffer.close()
+        session.close()
+
+
+def upload_and_engine(*, page_locked: bool) -> GpuWay:
+    """The least there is: the upload of the frame's bytes, and the engine's own time by device events."""
+
+    @contextmanager
+    def way(setting: Setting) -> Iterator[Way]:
         blob = straightforward.preprocess(setting.frames[0], SIDE_PX)[0]
+        with open_detector(setting, TENSORRT) as detector, locked_copies(setting.frames) as (session, buffers, _):
 
-        def run(index: int) -> dict[str, int]:
-            start_ns = time.monotonic_ns()
-            with session.current():
-                raw.upload()
-                session.synchronize()
-            upload_ns = time.monotonic_ns() - start_ns
-            engine_ns = detector._backend.infer(blob).inference_ns
-            return {"total": upload_ns + engine_ns, "upload": upload_ns, "engine": engine_ns}
+            def run(index: int) -> dict[str, int]:
+                buffer, frame = buffers[index % DISTINCT], setting.frames[index % DISTINCT]
+                start_ns = time.monotonic_ns()
+                with session.current():
+                    if page_locked:
+                        buffer.upload()
+                        session.synchronize()
+                    else:
+                        buffer.upload_ordinary(frame)
+                upload_ns = time.monotonic_ns() - start_ns
+                engine_ns = detector._backend.infer(blob).inference_ns
+                return {"total": upload_ns + engine_ns, "upload": upload_ns, "engine": engine_ns}
 
-        try:
             yield run
-        finally:
-            with session.current():
-                raw.close()
-            session.close()
+
+    return way
 
 
 @contextmanager
@@ -146,12 +168,16 @@ def four_in_a_batch(setting: Setting) -> Iterator[Way]:
 
 
 BARE, PLAIN = "upload and bare engine", "straightforward around the engine"
+BARE_ORDINARY = "upload from ordinary memory and bare engine"
+LOCKED = f"{TENSORRT} from page-locked memory"
 IN_TURN, BATCHED = "four cameras in turn", "four cameras in a batch"
 WAYS: dict[str, GpuWay] = {
     TENSORRT: detector_on(TENSORRT),
     TORCHSCRIPT: detector_on(TORCHSCRIPT),
     ONNXRUNTIME: detector_on(ONNXRUNTIME),
-    BARE: upload_and_engine,
+    LOCKED: detector_on(TENSORRT, page_locked=True),
+    BARE: upload_and_engine(page_locked=True),
+    BARE_ORDINARY: upload_and_engine(page_locked=False),
     PLAIN: straightforward_around_engine,
     IN_TURN: four_in_turn,
     BATCHED: four_in_a_batch,

@@ -32,7 +32,7 @@ def test_the_median_of_each_stage_agrees_with_an_independent_timing(monkeypatch:
 
     monkeypatch.setattr(Preprocessor, "__call__", timed("preprocess", Preprocessor.__call__))
     monkeypatch.setattr(OnnxRuntimeBackend, "infer", timed("inference", OnnxRuntimeBackend.infer))
-    monkeypatch.setattr("trt_perception.detector.postprocess", timed("postprocess", postprocess_module.postprocess))
+    monkeypatch.setattr("trt_perception.plain_path.postprocess", timed("postprocess", postprocess_module.postprocess))
     monkeypatch.setattr(Detector, "detect", timed("total", Detector.detect))
     pictures = [scene.image_bgr for scene in heldout_scenes(4, 640, 480, 20)]
     subject, opened = BenchSubject.open("digits", "onnxruntime:cpu", pictures)

@@ -52,6 +52,22 @@ def test_a_device_shared_at_the_same_time_counts_once() -> None:
     assert budget.shares(20 * MS) == [(0, 0.6)]
 
 
+def test_a_batch_of_four_cameras_counts_once() -> None:
+    """Each camera reports the whole batch, from the stamp of its own image: the same interval."""
+    topics = ["a", "b", "c", "d"]
+    budget = UnitedBudget(topics, ControlPeriod(20 * MS))
+    for frame in range(50):
+        start_ns = 1_700_000_000 * S + frame * 100 * MS
+        for index, topic in enumerate(topics):
+            stamp_ns = start_ns - (3 + index) * MS - 123_457
+            values = {"inference_start_offset_ms": (start_ns - stamp_ns) / 1e6, "inference_ms": 9.0}
+            budget.add(topic, *inference_interval_ns(stamp_ns, values), start_ns + 12 * MS)
+    report = budget.report(1_700_000_000 * S + 5 * S)
+    assert report.total.figures.with_inference is not None
+    assert report.total.figures.with_inference.mean_share == pytest.approx(0.45, abs=1e-5)
+    assert report.total.figures.busy_ns == pytest.approx(50 * 9 * MS, abs=50 * 4)
+
+
 def test_a_silent_detector_is_unknown_and_says_so() -> None:
     budget = UnitedBudget(["a"], ControlPeriod(20 * MS))
     budget.add("a", 0, MS, MS)

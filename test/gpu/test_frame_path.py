@@ -13,6 +13,7 @@ import pytest
 from test.camera_encodings import encode
 from test.gpu.conftest import TACTICS
 from test.gpu.networks import SIDE, write_network
+from trt_perception.backends.tensorrt_runtime.cuda_driver import is_page_locked
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.backends.tensorrt_runtime.frame_geometry import ENCODINGS
 from trt_perception.detector import Detector
@@ -136,6 +137,31 @@ def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: D
         for encoding in ("bgr8", "nv12"):
             given = frame(encoding, 640, 480)
             assert_plain(detector.detect(given), plain, given)
+
+
+def test_page_locked_frames_go_up_from_where_they_lie(fast: Detector, plain: Detector) -> None:
+    session = CudaSession(0)
+    # All rows, every third row, rows without a pattern, and planes.
+    for encoding, width, height in (("bgr8", 160, 120), ("bgr8", 192, 144), ("yuyv", 202, 90), ("nv12", 384, 384)):
+        ordinary = frame(encoding, width, height, padding=10)
+        with session.current():
+            memory = session.buffer(ordinary.buffer.shape, "uint8")
+            memory.host[...] = ordinary.buffer
+            locked = replace(ordinary, buffer=memory.host)
+            assert is_page_locked(locked.buffer.ctypes.data) and not is_page_locked(ordinary.buffer.ctypes.data)
+        assert_plain(fast.detect(locked), plain, ordinary)
+        assert_same(fast.detect(locked).detections, fast.detect(ordinary).detections)
+        with session.current():
+            memory.close()
+    session.close()
+
+
+def test_large_pictures_are_copied_by_several_threads(small_fp32: BuildResult, plain: Detector) -> None:
+    with opened(small(small_fp32.engine), copy_threads=3, streams=2) as detector:
+        for _ in range(20):
+            given = [frame("bgr8", 1920, 1440), frame("rgb8", 2000, 900)]
+            for result, one in zip(detector.detect_batch(given), given, strict=True):
+                assert_plain(result, plain, one)
 
 
 def test_frames_on_several_streams_keep_their_order(small_fp32: BuildResult, plain: Detector) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,9 @@ SURE = 0.5
 
 @pytest.fixture(scope="module", autouse=True)
 def libraries() -> None:
-    """CUDA's libraries of torch's wheels, where there are such."""
-    onnxruntime.preload_dlls()
+    """CUDA's libraries of torch's wheels, where onnxruntime itself lies elsewhere and does not find them."""
+    if importlib.util.find_spec("torch") is not None:
+        importlib.import_module("torch")
 
 
 def detect_all(scenes: list[Any]) -> list[Detections]:

@@ -107,6 +107,7 @@ def test_the_arguments_and_their_defaults() -> None:
         "backend": "",
         "params_file": SHIPPED,
         "control_rate_hz": "",
+        "camera_names": "",
         "namespace": "",
         "image_transport": "",
         "autostart": "",
@@ -148,6 +149,13 @@ def test_every_combination_of_arguments_gives_the_nodes_what_was_asked_for(start
         assert nodes["budget_monitor_node"].own_parameters() == monitor, given
         for node in nodes.values():
             assert node.remappings["__ns"] == f"/{given['namespace']}", given
+
+
+def test_the_monitor_listens_to_every_camera_of_the_detector(start: Any) -> None:
+    nodes = start("detector.launch.py", camera_names="front,rear")
+    assert nodes["detector_node"].own_parameters() == {"camera_names": ("front", "rear")}
+    topics = ("front/inference_latency", "rear/inference_latency")
+    assert nodes["budget_monitor_node"].own_parameters() == {"latency_topics": topics}
 
 
 def test_the_camera_publishes_where_and_as_the_detector_listens(start: Any) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from test.camera_encodings import WRITERS, encode
 from trt_perception.annotate import to_bgr
 from trt_perception.errors import ImageError
 from trt_perception.ros import cv_bridge_images
-from trt_perception.ros.messages import image_from_compressed, image_from_message
+from trt_perception.ros.messages import image_from_message
+from trt_perception.ros.serialized_images import SerializedCompressed
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
 
@@ -147,7 +149,7 @@ def test_the_format_of_a_compressed_message_counts() -> None:
 
     samples = np.frombuffer(encode(PICTURE, "bayer_rggb8").data, np.uint8).reshape(PICTURE.shape[:2])
     message = CompressedImage(format="bayer_rggb8; png compressed ", data=cv2.imencode(".png", samples)[1].tobytes())
-    assert image_from_compressed(message).color_order == "bgr"
+    assert SerializedCompressed(serialize_message(message)).frame().color_order == "bgr"
 
 
 def test_where_it_is_installed_its_pixels_are_the_same() -> None:

@@ -136,6 +136,7 @@ def test_latency_has_every_stage_that_exists_in_milliseconds(running: Running) -
         "inference_start_offset_ms",
         "detection_count",
         "dropped_frames_count",
+        "batch_size_count",
         "backend_index",
     ]
     assert values["inference_ms"] >= 20.0

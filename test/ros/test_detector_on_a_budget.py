@@ -116,4 +116,5 @@ def test_the_governor_holds_inference_at_its_share_and_detections_flow() -> None
         robot.graph.set_parameters("detector", max_inference_share=0.0)
         latency.clear()
         robot.see(3.0)
-        assert len(latency.messages) > 40
+        # Held at its share it would be 20, and 60 were sent, some of which a busy machine may drop.
+        assert len(latency.messages) > 30

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -110,6 +111,8 @@ def main() -> int:
     known = {"steady", *table(0, random.Random())}
     if unknown := set(args.only) - known:
         parser.error(f"there is no scenario {', '.join(unknown)} here; there are {', '.join(sorted(known))}")
+    # A shell's background job ignores SIGINT, and what it starts inherits that; `ros2 launch` is ended by SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     summary = run(args.frames, args.only, args.seed, args.backend)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -39,13 +39,16 @@ def gpu_mib() -> int | None:
 
 @dataclass(frozen=True)
 class Growth:
-    """From the beginning of the samples to their end, medians of a fifth each. rss and gpu in percent."""
+    """From the beginning of the samples to their end, medians of a fifth each.
+
+    rss_mib: the median of each tenth, which tells a leak from a step.
+    """
 
     rss_percent: float
     descriptors: int
     threads: int
     gpu_percent: float | None
-    rss_mib: float
+    rss_mib: list[float]
     samples: int
 
 
@@ -67,9 +70,14 @@ def growth(samples: Sequence[Sample]) -> Growth:
         round(descriptors[1] - descriptors[0]),
         round(threads[1] - threads[0]),
         None if samples[0].gpu_mib is None else round(percent("gpu_mib"), 3),
-        round(medians("rss_kib")[1] / 1024, 1),
+        [round(statistics.median(s.rss_kib for s in part) / 1024, 1) for part in _tenths(samples)],
         len(samples),
     )
+
+
+def _tenths(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    size = max(len(samples) // 10, 1)
+    return [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
 
 
 class Sampler:

@@ -25,7 +25,7 @@ def signals(times: int, rng: random.Random) -> Row:
             backend = rng.choice(("fake", "onnxruntime:cpu"))
             slow = rng.choice((0.0, 1.0, 10.0))  # a model that takes its time to load
             node = graph.start("detector_node", "-p", f"backends:=['{backend}']", "-p", f"fake.open_s:={slow}")
-            _wait_for_handlers(node.process.pid)
+            wait_for_handlers(node.process.pid)
             camera = graph.camera()
             end_s = time.monotonic() + rng.uniform(0.0, LATEST_S)
             while time.monotonic() < end_s:
@@ -45,7 +45,7 @@ def signals(times: int, rng: random.Random) -> Row:
     return Row("SIGINT or SIGTERM at a random moment", times, outcome, 0, 0, 0, None, seconds)
 
 
-def _wait_for_handlers(pid: int) -> None:
+def wait_for_handlers(pid: int) -> None:
     """Until the node's own code runs: before that, the signal is the interpreter's."""
     end_s = time.monotonic() + 30
     while time.monotonic() < end_s:

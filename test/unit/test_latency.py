@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trt_perception.latency import latency_values
-from trt_perception.live import FrameCounts, Processed
+from trt_perception.live_frames import FrameCounts, Processed
 from trt_perception.types import Detections, FrameResult, Image, StageTimes
 
 MS = 1_000_000
@@ -45,6 +45,7 @@ def test_every_figure_in_the_order_in_which_it_happened() -> None:
             "inference_start_offset_ms": 30.0,
             "detection_count": 2.0,
             "dropped_frames_count": 6.0,
+            "batch_size_count": 1.0,
             "backend_index": 0.0,
         }
     )

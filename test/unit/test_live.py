@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import cast
@@ -15,7 +16,8 @@ import pytest
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.errors import BackendError, ImageError, PerceptionError
-from trt_perception.live import Channel, FrameCounts, LivePipeline, Processed, Received
+from trt_perception.live import LivePipeline
+from trt_perception.live_frames import Batching, Channel, FrameCounts, Processed, Received
 from trt_perception.types import Detections, FrameResult, Image, StageTimes
 
 WAIT_S = 30  # only a broken pipeline waits so long
@@ -24,28 +26,35 @@ WAIT_S = 30  # only a broken pipeline waits so long
 class StubDetector:
     """Stops at a gate in each frame, so that a test decides how long an inference takes."""
 
-    def __init__(self, name: str = "first", *, open_gate: bool = True) -> None:
+    def __init__(self, name: str = "first", *, open_gate: bool = True, max_batch: int | None = 1) -> None:
         self.model = name
         self.backend_index = 0
+        self.max_batch = max_batch
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
         self.open_gate = open_gate
         self.seen: list[int] = []
+        self.batches: list[list[int]] = []
         self.failures: dict[int, Exception] = {}
         self.inside = 0
 
-    def detect(self, image: Image) -> FrameResult:
+    def detect_batch(self, images: Sequence[Image]) -> list[FrameResult]:
+        assert self.max_batch is None or len(images) <= self.max_batch
         self.inside += 1
         assert self.inside == 1
         try:
             self.entered.release()
             if not self.open_gate:
                 assert self.gate.acquire(timeout=WAIT_S)
-            number = int(image.pixels[0, 0, 0])
-            self.seen.append(number)
-            if number in self.failures:
-                raise self.failures[number]
-            return FrameResult(Detections.none(), StageTimes(1, 1, 1, 0))
+            numbers = [int(image.pixels[0, 0, 0]) for image in images]
+            self.batches.append(numbers)
+            for number in numbers:
+                if number in self.failures:
+                    self.seen.append(number)
+                    raise self.failures[number]
+            self.seen += numbers
+            start_ns = time.monotonic_ns()
+            return [FrameResult(Detections.none(), StageTimes(1, 1, 1, start_ns, batch_size=len(images)))] * len(images)
         finally:
             self.inside -= 1
 
@@ -90,9 +99,13 @@ class Camera:
 
 @contextmanager
 def running(
-    cameras: list[Camera], detector: StubDetector, governor: InferenceGovernor | None = None
+    cameras: list[Camera],
+    detector: StubDetector,
+    governor: InferenceGovernor | None = None,
+    batching: Batching | None = None,
 ) -> Iterator[LivePipeline[int]]:
-    pipeline = LivePipeline([c.channel for c in cameras], cast(Detector, detector), governor)
+    channels = [c.channel for c in cameras]
+    pipeline = LivePipeline(channels, cast(Detector, detector), governor, batching=batching)
     pipeline.start()
     try:
         yield pipeline
@@ -327,3 +340,119 @@ def test_a_second_start_does_nothing_and_a_new_one_counts_from_zero() -> None:
     camera.wait_for(deliveries=2)
     pipeline.stop()
     assert camera.counts == FrameCounts(received=1, processed=1)
+
+
+# --- several cameras ------------------------------------------------------------------------------------------
+
+
+def fill_behind_a_frame(pipeline: LivePipeline[int], cameras: list[Camera], detector: StubDetector) -> None:
+    """Puts frame 0 of the first camera into the detector, and then a frame of every camera behind it."""
+    pipeline.offer(cameras[0].channel, 0)
+    assert detector.entered.acquire(timeout=WAIT_S)
+    for index, camera in enumerate(cameras):
+        pipeline.offer(camera.channel, 10 + index)
+
+
+@pytest.mark.parametrize(
+    ("of_detector", "setting", "batches"),
+    [
+        (None, 0, [[0], [11, 12, 10]]),
+        (2, 0, [[0], [11, 12], [10]]),
+        (None, 2, [[0], [11, 12], [10]]),
+        (1, 0, [[0], [11], [12], [10]]),
+        (None, 1, [[0], [11], [12], [10]]),
+    ],
+)
+def test_frames_that_are_ready_together_go_together(
+    of_detector: int | None, setting: int, batches: list[list[int]]
+) -> None:
+    cameras, detector = [Camera(n) for n in "abc"], StubDetector(open_gate=False, max_batch=of_detector)
+    with running(cameras, detector, batching=Batching(setting)) as pipeline:
+        fill_behind_a_frame(pipeline, cameras, detector)
+        detector.gate.release(10)
+        for camera, count in zip(cameras, (2, 1, 1), strict=True):
+            camera.wait_for(deliveries=count)
+    assert detector.batches == batches
+    for camera in cameras:
+        assert_balanced(camera.counts)
+    assert [c.delivered[-1].message for c in cameras] == [10, 11, 12]
+
+
+def test_the_first_waits_for_the_others_but_no_longer_than_it_may() -> None:
+    cameras, detector = [Camera("a"), Camera("b")], StubDetector(max_batch=None)
+    with running(cameras, detector, batching=Batching(max_wait_ns=20_000_000_000)) as pipeline:
+        pipeline.offer(cameras[0].channel, 1)
+        time.sleep(0.05)
+        assert detector.batches == []
+        pipeline.offer(cameras[0].channel, 2)  # the newest wins while it waits
+        pipeline.offer(cameras[1].channel, 3)
+        cameras[1].wait_for(deliveries=1)
+    assert detector.batches == [[2, 3]]
+    assert cameras[0].counts == FrameCounts(received=2, processed=1, superseded=1)
+
+    cameras, detector = [Camera("a"), Camera("b")], StubDetector(max_batch=None)
+    with running(cameras, detector, batching=Batching(max_wait_ns=30_000_000)) as pipeline:
+        pipeline.offer(cameras[0].channel, 1)
+        cameras[0].wait_for(deliveries=1)
+    assert detector.batches == [[1]]
+    assert cameras[0].delivered[0].queue_wait_ns >= 30_000_000
+
+
+def test_no_picture_among_others_harms_only_itself() -> None:
+    cameras, detector = [Camera(n) for n in "abc"], StubDetector(open_gate=False, max_batch=None)
+    detector.failures = {11: ImageError("empty")}
+    with running(cameras, detector) as pipeline:
+        fill_behind_a_frame(pipeline, cameras, detector)
+        detector.gate.release(10)
+        cameras[0].wait_for(deliveries=2)
+        cameras[1].wait_for(errors=1)
+        cameras[2].wait_for(deliveries=1)
+    assert cameras[1].counts == FrameCounts(received=1, malformed=1)
+    assert [c.counts.processed for c in cameras] == [2, 0, 1]
+
+
+def test_a_batch_that_fails_is_told_to_every_camera() -> None:
+    cameras, detector = [Camera(n) for n in "ab"], StubDetector(open_gate=False, max_batch=None)
+    detector.failures = {11: BackendError("no device")}
+    with running(cameras, detector) as pipeline:
+        fill_behind_a_frame(pipeline, cameras, detector)
+        detector.gate.release(10)
+        for camera in cameras:
+            camera.wait_for(errors=1)
+    assert [c.counts.failed for c in cameras] == [1, 1]
+    assert detector.batches == [[0], [11, 10]]
+
+
+def test_a_batch_counts_once_for_the_governor() -> None:
+    class Noting(InferenceGovernor):
+        intervals: list[tuple[int, int]] = []  # noqa: RUF012
+
+        def finished(self, start_ns: int, end_ns: int) -> None:
+            self.intervals.append((start_ns, end_ns))
+
+    cameras, detector = [Camera(n) for n in "abcd"], StubDetector(open_gate=False, max_batch=None)
+    with running(cameras, detector, Noting(0.0)) as pipeline:
+        fill_behind_a_frame(pipeline, cameras, detector)
+        detector.gate.release(10)
+        for camera in cameras:
+            camera.wait_for(deliveries=1)
+        cameras[0].wait_for(deliveries=2)
+    assert [len(b) for b in detector.batches] == [1, 4]
+    assert len(Noting.intervals) == 2
+
+
+def test_under_overload_every_camera_has_its_share() -> None:
+    """Cameras whose rates differ by a factor of eight, all faster than inference is."""
+    for max_batch in (1, 2, None):
+        cameras, detector = [Camera(str(i)) for i in range(4)], StubDetector(open_gate=False, max_batch=max_batch)
+        with running(cameras, detector) as pipeline:
+            pipeline.offer(cameras[0].channel, 0)
+            for _ in range(200):
+                assert detector.entered.acquire(timeout=WAIT_S)
+                for index, camera in enumerate(cameras):
+                    for number in range(2**index):
+                        pipeline.offer(camera.channel, number)
+                detector.gate.release()
+            detector.open_gate = True
+        processed = [camera.counts.processed for camera in cameras]
+        assert min(processed) >= 0.95 * sum(processed) / 4, (max_batch, processed)

@@ -14,11 +14,26 @@ import time
 import numpy as np
 import yaml
 
+from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.detector import Detector
 from trt_perception.heldout import heldout_scenes
+from trt_perception.types import Uint8Array
 
 WARM_UP = 50
 DISTINCT = 16
+
+
+def page_locked(frames: list[Uint8Array]) -> list[Uint8Array]:
+    """Copies of the frames in page-locked memory."""
+    session = CudaSession(0)
+    with session.current():
+        buffers = [session.buffer(frame.shape, "uint8") for frame in frames]
+        hosts = [buffer.host for buffer in buffers]
+        for buffer, host, frame in zip(buffers, hosts, frames, strict=True):
+            host[...] = frame
+            buffer.close()
+    session.close()
+    return hosts
 
 
 def main() -> None:
@@ -31,10 +46,13 @@ def main() -> None:
     parser.add_argument("--model", default="digits")
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the backend")
     parser.add_argument("--batch", type=int, default=1, help="frames given at once")
+    parser.add_argument("--page-locked", action="store_true", help="the frames lie in page-locked memory")
     args = parser.parse_args()
     name = args.backend.split(":")[0]
     settings = {name: {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in args.setting)}}
     frames = [scene.image_bgr for scene in heldout_scenes(DISTINCT, args.width, args.height, seed=1)]
+    if args.page_locked:
+        frames = page_locked(frames)
     rows: dict[str, list[float]] = {"wall_ms": []}
     with Detector.open(args.model, args.backend, settings=settings) as detector:
         info = detector.info
@@ -46,10 +64,9 @@ def main() -> None:
                 rows["wall_ms"].append(wall / 1e6)
                 for stage, value in result.times.durations_ms().items():
                     rows.setdefault(stage, []).append(value)
-    print(
-        f"{args.model} with {args.backend} {' '.join(args.setting)} on {info.device_name} ({info.provider}), "
-        f"{args.batch} x {args.width}x{args.height}, {args.frames} times"
-    )
+    how = " ".join([*args.setting, *(["page-locked"] if args.page_locked else [])])
+    print(f"{args.model} with {args.backend} {how} on {info.device_name} ({info.provider})")
+    print(f"  {args.frames} times {args.batch} of {args.width}x{args.height}")
     for note in info.notes:
         print(f"note: {note}")
     for name, values in rows.items():

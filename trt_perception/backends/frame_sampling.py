@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trt_perception.model_file import InputSpec
+from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import place
-from trt_perception.types import Int64Array
+from trt_perception.types import Int64Array, Uint8Array
 
 Int32Array: TypeAlias = NDArray[np.int32]
 
@@ -56,6 +57,11 @@ class SourceLayout:
         times, over = self.rows_per_height
         return height * times // over
 
+    def view(self, frame: CameraFrame) -> Uint8Array:
+        """uint8 (rows, bytes of a row without padding) over the frame's own memory."""
+        shape = (self.rows(frame.height), frame.width * self.bytes_per_pixel)
+        return np.ndarray(shape, np.uint8, frame.buffer.data, 0, (frame.step, 1))
+
 
 def _packed(channels: int, *offsets: int) -> SourceLayout:
     return SourceLayout(tuple(_Plane(channels, offset) for offset in offsets), channels)
@@ -93,10 +99,13 @@ SOURCE_LAYOUTS: dict[str, SourceLayout] = {
 class SamplingTables:
     """From which four bytes each channel of each pixel of the resized part is made, and with which weights.
 
-    rows, columns: int64 (2, P, H) and (2, P, W), row and byte in the row, for P planes. row_weights, column_weights:
-    int32 (2, H) and (2, W), each pair adding up to 2048 (or to 2047 or 2049, as OpenCV rounds).
+    needed: int64 (N,), the rows of the frame (SourceLayout.view) that count, in their order: of a picture three times
+    as high as the network's input that is every third. rows, columns: int64 (2, P, H) and (2, P, W), place among the
+    needed rows and byte in the row, for P planes. row_weights, column_weights: int32 (2, H) and (2, W), each pair
+    adding up to 2048 (or to 2047 or 2049, as OpenCV rounds).
     """
 
+    needed: Int64Array
     rows: Int64Array
     columns: Int64Array
     row_weights: Int32Array
@@ -116,9 +125,14 @@ def sampling_tables(
     across, down = slice(where.crop_x, where.crop_x + used_width), slice(where.crop_y, where.crop_y + used_height)
     x, x_weights = (taps[:, across] for taps in _taps(width, where.resized_width, at_edge_from_one=True))
     y, y_weights = (taps[:, down] for taps in _taps(height, where.resized_height, at_edge_from_one=False))
+    # A row without weight need not be there.
+    y = np.where(y_weights == 0, y[::-1], y)
     planes = SOURCE_LAYOUTS[encoding].planes
+    all_rows = np.stack([plane.start * height + y // plane.rows for plane in planes], axis=1)
+    needed, rows = np.unique(all_rows, return_inverse=True)
     tables = SamplingTables(
-        rows=np.stack([plane.start * height + y // plane.rows for plane in planes], axis=1),
+        needed=needed,
+        rows=rows.reshape(all_rows.shape),
         columns=np.stack([x // plane.columns * plane.stride + plane.offset for plane in planes], axis=1),
         row_weights=np.ascontiguousarray(y_weights),
         column_weights=np.ascontiguousarray(x_weights),

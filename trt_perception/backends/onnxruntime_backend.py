@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +109,8 @@ class OnnxRuntimeBackend(Backend):
                 f"{self.name}:tensorrt:{self.request.precision}"
             )
         provider, *helpers = _PROVIDERS[kind]
+        if provider != _CPU:
+            load_cuda_libraries(ort)
         available = ort.get_available_providers()
         fallback_reason: str | None = None
         if provider not in available:
@@ -285,6 +289,18 @@ def onnxruntime_part(part: str = "") -> Any:
             f"onnxruntime{'.' if part else ''}{part} cannot be imported ({error}); install it with "
             f"`pip install onnxruntime{extra}`, for a GPU `pip install onnxruntime-gpu{extra}`"
         ) from error
+
+
+def load_cuda_libraries(ort: Any) -> None:
+    """Loads CUDA and cuDNN from NVIDIA's Python packages, where they are installed; nothing else finds them there.
+
+    Whether the provider then loads is read back from the session, so what this function of onnxruntime's (1.21 and
+    newer) prints about what it does not find is left out.
+    """
+    preload = getattr(ort, "preload_dlls", None)
+    if preload is not None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            preload()
 
 
 def _precision(input_dtype: str, asked: str | None) -> str:

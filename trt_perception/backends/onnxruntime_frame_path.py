@@ -27,7 +27,7 @@ from trt_perception.backends.frame_sampling import (
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
-from trt_perception.types import AnyArray, StageTimes
+from trt_perception.types import AnyArray, Int64Array, StageTimes, Uint8Array
 
 # An onnxruntime.OrtValue, InferenceSession or IOBinding; onnxruntime itself is not imported here.
 OrtValue: TypeAlias = Any
@@ -91,8 +91,10 @@ class _Step:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """Frames of one geometry: their bytes on the device, and the bound graph that samples them."""
+    """Frames of one geometry: the rows that count, on both sides, and the bound graph that samples them."""
 
+    needed: Int64Array
+    on_host: Uint8Array
     frame: OrtValue
     sample: _Step
 
@@ -110,7 +112,7 @@ class OnnxRuntimeFramePath:
         """network: its only input takes float32. Raises onnxruntime's errors."""
         self._on_device, self._plan = on_device, plan
         self._sessions: dict[str, Session] = {}
-        self._prepared: OrderedDict[tuple[str, int, int, int, int], _Prepared] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, int, int], _Prepared] = OrderedDict()
         spec = plan.input
         # As in the preprocessor, so that the values are the same to the last bit.
         std = np.asarray(spec.std, np.float32)
@@ -155,8 +157,11 @@ class OnnxRuntimeFramePath:
             self._lowest.update_inplace(np.array([choice.lowest_score], np.float32))
             self._choice = choice
         # Each step ends when the device has done it, so the host's clock is right.
+        view = SOURCE_LAYOUTS[frame.encoding].view(frame)
+        # Any mode but "raise", which copies twice.
+        np.take(view, prepared.needed, axis=0, out=prepared.on_host, mode="clip")
         marks = [time.monotonic_ns()]
-        prepared.frame.update_inplace(frame.buffer)
+        prepared.frame.update_inplace(prepared.on_host.reshape(-1))
         marks.append(time.monotonic_ns())
         prepared.sample()
         marks.append(time.monotonic_ns())
@@ -187,7 +192,7 @@ class OnnxRuntimeFramePath:
         return tuple(value.numpy() for value in outputs)
 
     def _prepare(self, frame: CameraFrame) -> _Prepared:
-        geometry = (frame.encoding, frame.width, frame.height, frame.step, frame.buffer.size)
+        geometry = (frame.encoding, frame.width, frame.height)
         if geometry in self._prepared:
             self._prepared.move_to_end(geometry)
             return self._prepared[geometry]
@@ -196,14 +201,15 @@ class OnnxRuntimeFramePath:
         spec, layout = self._plan.input, SOURCE_LAYOUTS[frame.encoding]
         to_gray = spec.color_order == "gray" and len(layout.planes) > 1
         step = _Step(self._session(SAMPLING_GRAPHS[layout.yuv, to_gray]), self._on_device)
-        bytes_of_frame = self._on_device.copy_of(np.zeros(frame.buffer.size, np.uint8))
         tables, (left, top, width, height) = sampling_tables(spec, frame.encoding, frame.width, frame.height)
+        on_host = np.zeros((len(tables.needed), frame.width * layout.bytes_per_pixel), np.uint8)
+        on_device = self._on_device.copy_of(on_host.reshape(-1))
         below, right = spec.height - height - top, spec.width - width - left
-        step.take({"frame": bytes_of_frame, "pads": np.array([0, 0, top, left, 0, 0, below, right], np.int64)})
-        inputs = _inputs(tables, layout, frame.step, spec.color_order)
+        step.take({"frame": on_device, "pads": np.array([0, 0, top, left, 0, 0, below, right], np.int64)})
+        inputs = _inputs(tables, layout, on_host.shape[1], spec.color_order)
         step.take({**self._values, **{name: self._on_device.copy_of(table) for name, table in inputs.items()}})
         step.write_to("tensor", self._tensor)
-        self._prepared[geometry] = _Prepared(bytes_of_frame, step)
+        self._prepared[geometry] = _Prepared(tables.needed, on_host, on_device, step)
         return self._prepared[geometry]
 
     def _session(self, graph: str) -> Session:
@@ -212,9 +218,9 @@ class OnnxRuntimeFramePath:
         return self._sessions[graph]
 
 
-def _inputs(tables: SamplingTables, layout: SourceLayout, step: int, color_order: str) -> dict[str, AnyArray]:
-    """The tables as the sampling graphs take them; step: bytes from row to row."""
-    rows, columns = tables.rows * step, tables.columns
+def _inputs(tables: SamplingTables, layout: SourceLayout, row_bytes: int, color_order: str) -> dict[str, AnyArray]:
+    """The tables as the sampling graphs take them."""
+    rows, columns = tables.rows * row_bytes, tables.columns
     backwards = color_order == "bgr"
     if color_order != "gray":
         # A plane for each channel, in the network's order; of YUV it is the factors that are in that order.

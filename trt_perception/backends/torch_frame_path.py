@@ -18,7 +18,7 @@ from trt_perception.backends.torch_launcher import Launcher, Launches
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
-from trt_perception.types import StageTimes
+from trt_perception.types import Int64Array, StageTimes, Uint8Array
 
 # A torch.Tensor; torch itself is not imported here.
 Tensor: TypeAlias = Any
@@ -27,6 +27,8 @@ Network: TypeAlias = Callable[[Tensor], list[Tensor]]
 # Combinations of frame sizes that stay prepared.
 _PREPARED = 8
 _MAX_BATCH = 8
+# One half of a larger frame is on its way up while the processor copies the other.
+_LARGE_BYTES = 500_000
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,28 @@ class _Geometry:
     encoding: str
     width: int
     height: int
-    step: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Some of a frame's rows on their way: rows: which; on_host, on_device: uint8 (rows, bytes of a row)."""
+
+    rows: Int64Array
+    on_host: Tensor
+    on_device: Tensor
+
+    def send(self, frame: Uint8Array) -> None:
+        """Copies them to page-locked memory and starts the upload."""
+        # Any mode but "raise", which copies twice.
+        np.take(frame, self.rows, axis=0, out=self.on_host.numpy(), mode="clip")
+        self.on_device.copy_(self.on_host, non_blocking=True)
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """Frames of certain geometries: their bytes, uint8 (rows, step) each, and what samples all of them."""
+    """Frames of certain geometries: the pieces of each, and what samples all of them."""
 
-    on_host: tuple[Tensor, ...]
-    on_device: tuple[Tensor, ...]
+    pieces: tuple[tuple[_Piece, ...], ...]
     sample: Launches
 
 
@@ -109,17 +124,15 @@ class TorchFramePath:
     def _run(self, frames: Sequence[CameraFrame], choice: ClassChoice) -> FramePathResult:
         launcher = self._launcher
         batch = self._batch(len(frames))
-        geometries = tuple(_Geometry(f.encoding, f.width, f.height, f.step) for f in frames)
+        geometries = tuple(_Geometry(f.encoding, f.width, f.height) for f in frames)
         prepared = self._prepare(geometries, batch)
         self._use(choice)
-        for frame, memory in zip(frames, prepared.on_host, strict=True):
-            flat = memory.numpy().reshape(-1)
-            size = min(flat.size, frame.buffer.size)
-            np.copyto(flat[:size], frame.buffer[:size])
         start_ns = time.monotonic_ns()
         launcher.start()
-        for source, target in zip(prepared.on_host, prepared.on_device, strict=True):
-            target.copy_(source, non_blocking=True)
+        for frame, pieces in zip(frames, prepared.pieces, strict=True):
+            view = SOURCE_LAYOUTS[frame.encoding].view(frame)
+            for piece in pieces:
+                piece.send(view)
         launcher.mark()
         prepared.sample()
         launcher.mark()
@@ -158,24 +171,27 @@ class TorchFramePath:
             return self._prepared[geometries]
         if len(self._prepared) == _PREPARED:
             self._prepared.popitem(last=False)
-        samplers, on_device = [], []
+        samplers, pieces = [], []
         for index, geometry in enumerate(geometries):
-            sampler, rows, part = self._sampler(geometry)
-            memory = self._torch.zeros((rows, geometry.step), dtype=self._torch.uint8, device=self._launcher.device)
+            sampler, needed, part = self._sampler(geometry)
+            shape = (len(needed), geometry.width * SOURCE_LAYOUTS[geometry.encoding].bytes_per_pixel)
+            memory = self._torch.zeros(shape, dtype=self._torch.uint8, device=self._launcher.device)
+            on_host = self._launcher.host_tensor(memory)
             samplers.append((sampler, memory, batch.tensor[index][part]))
-            on_device.append(memory)
+            half = len(needed) // 2 if memory.numel() > _LARGE_BYTES else 0
+            spans = [slice(0, half), slice(half, None)] if half else [slice(None)]
+            pieces.append(tuple(_Piece(needed[span], on_host[span], memory[span]) for span in spans))
 
         def sample() -> None:
             for sampler, frame, target in samplers:
                 sampler(frame, target)
 
-        on_host = tuple(self._launcher.host_tensor(memory) for memory in on_device)
-        prepared = _Prepared(on_host, tuple(on_device), self._launcher.record(sample)[1])
+        prepared = _Prepared(tuple(pieces), self._launcher.record(sample)[1])
         self._prepared[geometries] = prepared
         return prepared
 
-    def _sampler(self, geometry: _Geometry) -> tuple[FrameSampler, int, tuple[slice, slice, slice]]:
-        """With the number of rows of its frames, and the part of the input that it fills."""
+    def _sampler(self, geometry: _Geometry) -> tuple[FrameSampler, Int64Array, tuple[slice, slice, slice]]:
+        """With the rows of its frames that it needs, and the part of the input that it fills."""
         spec, layout = self._plan.input, SOURCE_LAYOUTS[geometry.encoding]
         tables, (left, top, width, height) = sampling_tables(spec, geometry.encoding, geometry.width, geometry.height)
         sampler = FrameSampler(
@@ -187,7 +203,7 @@ class TorchFramePath:
             shift=self._shift,
         )
         part = (slice(None), slice(top, top + height), slice(left, left + width))
-        return sampler, layout.rows(geometry.height), part
+        return sampler, tables.needed, part
 
     def _batch(self, size: int) -> _Batch:
         if size in self._batches:

@@ -55,7 +55,7 @@ class FrameSampler:
         self._gray = torch.tensor(GRAY_FACTORS, dtype=torch.int32, device=device).reshape(-1, 1, 1)
 
     def __call__(self, frame: Tensor, target: Tensor) -> None:
-        """frame: uint8 (rows, step) on the device. target: the part of the network's input (C, H, W), written to."""
+        """frame: uint8 (needed rows, bytes of a row). target: the part of the network's input (C, H, W), written to."""
         torch = self._torch
         corners = frame[self._rows, self._columns]
         if self._yuv:

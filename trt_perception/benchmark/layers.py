@@ -12,7 +12,7 @@ from trt_perception.errors import BackendError
 from trt_perception.statistics import Summary, summarize
 
 Event = Mapping[str, Any]
-# How both libraries' traces name one inference: ONNX Runtime by itself, torch because the backend says so.
+# How both libraries' traces name one inference: ONNX Runtime by itself, torch and TensorRT because the backend says so.
 _RUN = "model_run"
 
 
@@ -83,6 +83,13 @@ def _torchscript(events: Sequence[Event]) -> Iterable[tuple[_Layer, float]]:
         yield _Layer(f"{number:03d} {kind}", kind, _shape(shapes)), float(event["dur"])
 
 
+def _tensorrt(events: Sequence[Event]) -> Iterable[tuple[_Layer, float]]:
+    """What the backend wrote: TensorRT's own layers, which are several of the graph's nodes each."""
+    for event in events:
+        arguments = event.get("args", {})
+        yield _Layer(event["name"], arguments.get("kind", ""), arguments.get("shape", "")), float(event["dur"])
+
+
 def _outermost(events: Sequence[Event]) -> Iterable[Event]:
     """events: earliest first. The module's own `forward` is around all of them."""
     last: Event | None = None
@@ -99,4 +106,5 @@ def _shape(shapes: Sequence[Any]) -> str:
 _READERS: dict[str, Callable[[Sequence[Event]], Iterable[tuple[_Layer, float]]]] = {
     "onnxruntime": _onnxruntime,
     "torchscript": _torchscript,
+    "tensorrt": _tensorrt,
 }

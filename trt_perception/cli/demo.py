@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,9 @@ from trt_perception.resources import share_directory
 
 log = logging.getLogger(__name__)
 
-_START_TIMEOUT_S = 60.0
 # Drawing costs time, so the pictures are asked for only at the end.
 _PICTURE_S = 2.0
 _SETTLE_TIMEOUT_S = 10.0
-_ERROR_LEVEL = 2  # diagnostic_msgs/DiagnosticStatus.ERROR
-# What waiting does not mend: a model that cannot run, a source that cannot be read.
-_FINAL_STATUSES = (": inference", ": camera")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -58,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from trt_perception.ros.demo_observer import observing
         from trt_perception.ros.node_processes import node_processes
+        from trt_perception.ros.wait_for_nodes import wait_until
     except ImportError as error:
         raise PerceptionError(
             f"ROS 2 cannot be loaded ({error}); run `make demo` in the checkout, or source a ROS 2 distribution"
@@ -69,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"starting the nodes with {' '.join(f'{name}={os.environ[name]}' for name in names)}", flush=True)
     started_s = time.monotonic()
     with observing() as observer, node_processes(_detector_commands(args), os.environ) as detector:
-        _wait(observer, detector, _is_active, "the detector is not active")
+        wait_until(observer, detector, _is_active, "the detector is not active")
         observer.require_alone()
         # The camera starts when somebody listens, so that every picture it sends can be accounted for.
         with node_processes([_camera_command(args)], os.environ) as camera:
             processes = [*detector, *camera]
-            _wait(observer, processes, lambda seen: bool(seen.samples.get("total_ms")), "no detections came")
+            wait_until(observer, processes, lambda seen: bool(seen.samples.get("total_ms")), "no detections came")
             first_s = time.monotonic() - started_s
             print(f"first detections after {first_s:.1f} s", flush=True)
             _watch(observer, processes, args.seconds)
@@ -141,23 +137,3 @@ def _camera_command(args: argparse.Namespace) -> Any:
 
 def _is_active(seen: Any) -> bool:
     return any(values.get("lifecycle_state") == "active" for _, _, values in seen.diagnostics.values())
-
-
-def _wait(observer: Any, processes: list[Any], ready: Callable[[Any], bool], what: str) -> None:
-    """Until `ready`; raises PerceptionError when a process ends, or with what the nodes say when it takes too long."""
-    end_s = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < end_s:
-        for process in processes:
-            process.require_alive()
-        with observer.looking() as seen:
-            if ready(seen):
-                return
-            told = [
-                text
-                for name, (level, text, _) in seen.diagnostics.items()
-                if level == _ERROR_LEVEL and name.endswith(_FINAL_STATUSES)
-            ]
-        if told:
-            raise PerceptionError(f"{what}: {'; '.join(told)}")
-        time.sleep(0.05)
-    raise PerceptionError(f"{what} within {_START_TIMEOUT_S:.0f} s, and no node said why")

@@ -10,6 +10,9 @@ INFERENCE_NAME = "inference_ms"
 # A backend without one of these stages (a CPU has no device to copy to) leaves it out.
 COPY_NAMES = ("host_to_device_ms", "device_to_host_ms")
 
+# A century: the offset to a stamp of zero is the time since 1970, and all beyond is nonsense that would overflow.
+_MOST_MS = 3.2e12
+
 
 def inference_interval_ns(stamp_ns: int, figures_ms: Mapping[str, float]) -> tuple[int, int]:
     """Start and end (ns, clock of the stamp) of one frame's busy time: copy in, inference, copy out.
@@ -28,7 +31,7 @@ def _value_ms(figures_ms: Mapping[str, float], name: str) -> float:
     if name not in figures_ms:
         raise ValueError(f"latency message has no {name}, only {sorted(figures_ms)}; the detector has to publish it")
     value_ms = figures_ms[name]
-    if not math.isfinite(value_ms):
+    if not math.isfinite(value_ms) or abs(value_ms) > _MOST_MS:
         raise ValueError(f"latency message has {name} = {value_ms}; expected a finite number of milliseconds")
     return value_ms
 

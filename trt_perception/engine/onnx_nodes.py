@@ -13,6 +13,7 @@ _NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 3, 4, 5, 7
 _SUBGRAPH, _SUBGRAPHS = 6, 11
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
+_MOST_VARINT_BITS = 70
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_nodes(model: bytes) -> list[OnnxNode]:
     try:
         graphs = [body for field, body in _fields(memoryview(model)) if field == _GRAPH]
         return [node for graph in graphs for node in _graph_nodes(graph, top_level=True)]
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, RecursionError) as error:
         raise ModelFileError(f"this is no ONNX model ({error}); export it again") from error
 
 
@@ -79,10 +80,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
+    while shift < _MOST_VARINT_BITS:
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
         shift += 7
+    raise ValueError("a number is longer than 64 bits")

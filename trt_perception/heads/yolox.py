@@ -53,7 +53,7 @@ class YoloxHead:
         if not fits or not columns_fit(output.shape[2], context.class_count):
             raise unexpected(outputs, "yolox", f"(batch, {cells}, {columns_text(context.class_count)})")
         prediction = output[0]
-        if prediction[:, 2:4].max() > _LARGEST_LOGARITHM:
+        if prediction.size and prediction[:, 2:4].max() > _LARGEST_LOGARITHM:
             raise OutputError(
                 f"the network's box sizes reach {prediction[:, 2:4].max():.4g}; the yolox head expects logarithms, "
                 "and these are pixels: the boxes are decoded already, so use `head: yolov5`"

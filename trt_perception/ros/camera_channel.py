@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pal_statistics_msgs.msg import Statistics
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from vision_msgs.msg import Detection2DArray
@@ -18,24 +18,17 @@ from vision_msgs.msg import Detection2DArray
 from trt_perception.annotate import annotate
 from trt_perception.errors import PerceptionError
 from trt_perception.latency import latency_values
-from trt_perception.live import Channel, FrameCounts, Processed, Received
+from trt_perception.live_frames import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
-from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.ros import qos
+from trt_perception.ros.image_thread import TakenElsewhere
 from trt_perception.ros.input_link import InputLink
-from trt_perception.ros.messages import (
-    ClassTexts,
-    detections_to_message,
-    frame_from_message,
-    image_from_compressed,
-    image_to_message,
-    stamp_ns,
-    statistics_message,
-)
+from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
+from trt_perception.ros.serialized_images import SERIALIZED, SerializedImage
+from trt_perception.ros.serialized_results import detections_bytes
 from trt_perception.statistics import SampleWindow
-from trt_perception.types import Image
 
-CameraMessage: TypeAlias = Any  # sensor_msgs Image or CompressedImage, as image_transport says
+CameraMessage: TypeAlias = SerializedImage
 
 # Enough for the p99 to mean something, and half a minute at 30 Hz.
 _WINDOW_FRAMES = 1000
@@ -51,10 +44,8 @@ class CameraChannel:
         resolved = node.resolve_topic_name(f"{prefix}image")
         self.topic = resolved if transport == "raw" else f"{resolved}/compressed"
         self.message_type = ImageMessage if transport == "raw" else CompressedImage
-        decode: Callable[[CameraMessage], Image | CameraFrame]
-        decode = frame_from_message if transport == "raw" else image_from_compressed
         self.pipeline_channel: Channel[CameraMessage] = Channel(
-            prefix.rstrip("/") or "image", decode, self._is_fresh, self._deliver, self._report
+            prefix.rstrip("/") or "image", lambda message: message.frame(), self._is_fresh, self._deliver, self._report
         )
         self.link = InputLink()
         # When the newest image came, or the wait for the first one began (time.monotonic_ns).
@@ -67,7 +58,7 @@ class CameraChannel:
         self.age_ms = 0.0
         self.class_id_format = "name"
         self._texts: tuple[ModelFile, str, ClassTexts] | None = None
-        self._subscription: Any = None
+        self._subscription: Subscription | None = None
         self._configured = False
 
     @property
@@ -99,32 +90,35 @@ class CameraChannel:
         for publisher in (self._detections, self._latency, self._annotated):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> None:
-        """Starts to receive; every figure of this camera starts again."""
+    def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> Subscription:
+        """What an ImageThread is to take from, which then calls offer; every figure of this camera starts again."""
         self.link = InputLink()
         self.windows = {}
         self.last_error = None
         self.newest_ns = time.monotonic_ns()
 
-        def on_image(message: CameraMessage, info: Mapping[str, int]) -> None:
+        serialized = SERIALIZED[self.message_type]
+
+        def on_image(data: bytes, info: Mapping[str, int]) -> None:
             self.newest_ns = time.monotonic_ns()
+            offer(self.pipeline_channel, serialized(data))
             self.link.arrived(info.get("publication_sequence_number"), self._node.count_publishers(self.topic))
-            offer(self.pipeline_channel, message)
 
         self._subscription = self._node.create_subscription(
             self.message_type,
             self.topic,
             on_image,
-            # A group of its own: images come in while a service call or a model switch takes its time.
-            callback_group=MutuallyExclusiveCallbackGroup(),
+            raw=True,
+            callback_group=TakenElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=self._on_lost, incompatible_qos=self._on_incompatible
             ),
             **qos.overridable(qos.IMAGE_SUBSCRIPTION),
         )
+        return self._subscription
 
     def unsubscribe(self) -> None:
-        """Stops receiving; a second call does nothing."""
+        """Destroys the subscription, which nobody takes from any more; a second call does nothing."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
@@ -147,30 +141,30 @@ class CameraChannel:
     def _is_fresh(self, frame: Received[CameraMessage]) -> bool:
         if self.max_image_age_ms <= 0:
             return True
-        stamp = stamp_ns(frame.message.header.stamp)
-        self.age_ms = (self._node.get_clock().now().nanoseconds - stamp) / 1e6
-        return stamp == 0 or self.age_ms <= self.max_image_age_ms
+        stamp_ns = frame.message.header.stamp_ns
+        self.age_ms = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        return stamp_ns == 0 or self.age_ms <= self.max_image_age_ms
 
     def _deliver(self, frame: Processed[CameraMessage], counts: FrameCounts) -> None:
         header = frame.message.header
         start_ns = time.monotonic_ns()
         detections = frame.result.detections
-        self._detections.publish(detections_to_message(detections, header, self._class_texts(frame.model)))
+        self._detections.publish(detections_bytes(detections, header, self._class_texts(frame.model).__getitem__))
         published_ns = time.monotonic_ns()
         values = latency_values(
             frame,
             counts,
             publish_ns=published_ns - start_ns,
             published_ns=published_ns,
-            stamp_ns=stamp_ns(header.stamp),
+            stamp_ns=header.stamp_ns,
             clock_offset_ns=self._node.get_clock().now().nanoseconds - time.monotonic_ns(),
         )
-        self._latency.publish(statistics_message(header, values))
+        self._latency.publish(statistics_message(header.message(), values))
         for name, value in values.items():
             self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
         if self._annotated.get_subscription_count() > 0:
             drawn = annotate(frame.image(), detections, frame.model)
-            self._annotated.publish(image_to_message(drawn, "bgr8", header))
+            self._annotated.publish(image_to_message(drawn, "bgr8", header.message()))
 
     def _class_texts(self, model: ModelFile) -> ClassTexts:
         if self._texts is None or self._texts[:2] != (model, self.class_id_format):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from trt_perception.backends import backend_class
+from trt_perception.checksum import file_sha256
 from trt_perception.detector import Detector, WarmUp
-from trt_perception.model_file import ModelFile
+from trt_perception.model_file import Artifact
 from trt_perception.ros.camera_channel import CameraChannel
 from trt_perception.ros.diagnostics import ERROR, OK, WARN, Status
 
@@ -29,7 +31,7 @@ def inference_status(
     values: dict[str, object] = {
         "lifecycle_state": state,
         "model": detector.model.name,
-        "model_sha256": model_hash(detector.model, info.backend),
+        "model_sha256": artifact_hash(detector.artifact),
         "backend": info.backend,
         "requested": info.requested,
         "device": info.device,
@@ -41,6 +43,8 @@ def inference_status(
         "backend_index": detector.backend_index,
         **supervision,
     }
+    if info.notes:
+        values["notes"] = "; ".join(info.notes)
     if warm_up is not None:
         values["warm_up_frames_ms"] = ", ".join(f"{ns / 1e6:.1f}" for ns in warm_up.frame_ns)
     for camera in cameras:
@@ -60,7 +64,20 @@ def inference_status(
     return Status("inference", OK, f"{info.backend} on {info.device}, {info.precision}{paused}", values, device)
 
 
-def model_hash(model: ModelFile, backend: str) -> str:
-    """The artifact's hash as the model file gives it, `not given` otherwise."""
-    artifact = model.artifacts.get(backend_class(backend).choose_artifact(model.artifacts))
-    return (artifact.sha256 if artifact else None) or "not given"
+def artifact_hash(artifact: Artifact | None) -> str:
+    """SHA-256 of the artifact that runs: as the model file gives it, which was checked, or read from the file.
+
+    A file is read once for each state it is in; call it where that may take its time. `unknown` where it is gone.
+    """
+    if artifact is None:
+        return "unknown"
+    try:
+        state = artifact.path.stat()
+        return artifact.sha256 or _hash_of(artifact.path, state.st_size, state.st_mtime_ns)
+    except OSError:
+        return "unknown"
+
+
+@lru_cache(maxsize=8)
+def _hash_of(path: Path, size_bytes: int, modified_ns: int) -> str:
+    return file_sha256(path)

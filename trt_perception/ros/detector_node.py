@@ -26,18 +26,23 @@ from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
 from trt_perception.fallback_chain import FallbackPolicy, Opened
 from trt_perception.live import LivePipeline
+from trt_perception.live_frames import Batching
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.ros import qos
 from trt_perception.ros.backend_supervisor import BackendSupervisor
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
-from trt_perception.ros.detector_diagnostics import inference_status
+from trt_perception.ros.detector_diagnostics import artifact_hash, inference_status
 from trt_perception.ros.detector_parameters import TRUST_PARAMETERS, detector_parameters
 from trt_perception.ros.diagnostics import DiagnosticsPublisher, Status
 from trt_perception.ros.governor_diagnostics import governor_statuses
+from trt_perception.ros.image_thread import ImageThread
 from trt_perception.ros.input_diagnostics import InputDiagnostics
 from trt_perception.ros.messages import label_info_message
 from trt_perception.ros.parameters import backend_setting_specs, declare_parameters
+from trt_perception.ros.quiet_collection import QuietCollector
+from trt_perception.ros.real_time import ANY_CORE, RealTime, RealTimeSettings
 from trt_perception.ros.run_node import run_node
+from trt_perception.ros.serialized_results import require_known_layout
 from trt_perception.trust import Trust
 from trt_perception.types import Thresholds
 
@@ -75,6 +80,11 @@ class DetectorNode(LifecycleNode):
         names = self._value("camera_names") or [""]
         transport = self._value("image_transport")
         self._cameras = [CameraChannel(self, f"{name}/" if name else "", transport) for name in names]
+        wait_ns = round(self._value("max_batch_wait_ms") * 1e6)
+        self._batching = Batching(self._value("max_batch"), wait_ns)
+        self._real_time = RealTime(self._real_time_settings())
+        self._collector = QuietCollector()
+        self._images: ImageThread | None = None
         self._governor = InferenceGovernor(self._value("max_inference_share"))
         self._apply_camera_parameters({})
         self._inputs = [InputDiagnostics(self, camera) for camera in self._cameras]
@@ -156,6 +166,9 @@ class DetectorNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
+        require_known_layout()
+        # Before the model is opened: the threads that its library makes inherit what is set here.
+        self._real_time.apply()
         if self._value("build_engine"):
             self._build_engines()
         self._detector = self._open_detector({})
@@ -178,21 +191,49 @@ class DetectorNode(LifecycleNode):
         self._warm_up_or_fall_back(self._detector)
         self._announce(self._detector)
         super().on_activate(state)
-        self._supervise()
-        channels = [camera.pipeline_channel for camera in self._cameras]
-        pipeline = LivePipeline(channels, self._detector, self._governor, self._supervisor)
-        pipeline.set_enabled(self._enabled)
-        pipeline.start()
-        self._pipeline = pipeline
-        for camera, diagnostics in zip(self._cameras, self._inputs, strict=True):
-            diagnostics.start_again()
-            camera.subscribe(pipeline.offer)
-        self._active = True
+        try:
+            self._begin_inference(self._detector)
+        except BaseException:
+            self._end_inference()
+            raise
         topics = ", ".join(camera.topic for camera in self._cameras)
         self.get_logger().info(f"active: listens on {topics}")
 
+    def _begin_inference(self, detector: Detector) -> None:
+        self._supervise()
+        channels = [camera.pipeline_channel for camera in self._cameras]
+        pipeline = LivePipeline(
+            channels, detector, self._governor, self._supervisor, self._batching, self._collector.rest
+        )
+        pipeline.set_enabled(self._enabled)
+        pipeline.start()
+        self._pipeline = pipeline
+        for diagnostics in self._inputs:
+            diagnostics.start_again()
+        self._images = ImageThread(self.context, self._images_failed)
+        self._images.start([camera.subscribe(pipeline.offer) for camera in self._cameras])
+        self._active = True
+        self._settle()
+
+    def _settle(self) -> None:
+        """What has to be done when everything is loaded and every thread there is."""
+        self._real_time.apply()
+        self._collector.start()
+
+    def _images_failed(self, error: Exception) -> None:
+        """Ends the process, as an error in a callback of the executor's does."""
+
+        def fail() -> None:
+            raise error
+
+        self.executor.create_task(fail)
+
     def _end_inference(self) -> None:
         self._active = False
+        self._collector.stop()
+        if self._images is not None:
+            self._images.stop()
+            self._images = None
         for camera in self._cameras:
             camera.unsubscribe()
         self._supervisor.stop()
@@ -204,6 +245,7 @@ class DetectorNode(LifecycleNode):
         if self._detector is not None:
             self._detector.close()
             self._detector = None
+        self._real_time.undo()
 
     # --- model and backend ------------------------------------------------------------------------------------
 
@@ -222,6 +264,8 @@ class DetectorNode(LifecycleNode):
             settings=settings,
         )
         detector.thresholds = self._thresholds(changed, model.thresholds)
+        # Read here, where loading takes its time anyway, and not when /diagnostics are due.
+        artifact_hash(detector.artifact)
         return detector
 
     def _require_trusted_settings(self, changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -266,14 +310,14 @@ class DetectorNode(LifecycleNode):
     def _warm_up_or_fall_back(self, detector: Detector) -> None:
         """A backend that opens and then cannot run is one that cannot run: with allow_fallback the next one does."""
         try:
-            self._warm_up = detector.warm_up()
+            self._warm_up = detector.warm_up(max_batch=self._max_batch(detector))
             return
         except PerceptionError as error:
             failure = error
         backends = self._value("backends")
         for index in range(detector.backend_index + 1, len(backends) if self._value("allow_fallback") else 0):
             try:
-                opened = _warmed_up(self._open_detector({}, index))
+                opened = self._warmed_up(self._open_detector({}, index))
             except PerceptionError as error:
                 self.report(f"{backends[index]} cannot run: {error}")
                 continue
@@ -284,13 +328,23 @@ class DetectorNode(LifecycleNode):
             return
         raise failure
 
+    def _warmed_up(self, detector: Detector) -> Opened:
+        try:
+            return Opened(detector, detector.warm_up(max_batch=self._max_batch(detector)))
+        except BaseException:
+            detector.close()
+            raise
+
+    def _max_batch(self, detector: Detector) -> int:
+        return self._batching.limit(len(self._cameras), detector.max_batch)
+
     def _switch_detector(self, changed: dict[str, Any]) -> None:
         """The new one opens and warms up before the old one stops; an error leaves the old one at work."""
         with self._transition:
             self._supervisor.stop()
             runs = self._supervised
             try:
-                old = self._replace(_warmed_up(self._open_detector(changed)))
+                old = self._replace(self._warmed_up(self._open_detector(changed)))
                 runs = {name: changed[name] for name in _OPENS if name in changed}
                 if old is not None:
                     old.close()
@@ -304,6 +358,8 @@ class DetectorNode(LifecycleNode):
             old, self._detector, self._warm_up = self._detector, opened.detector, opened.warm_up
             if self._pipeline is not None:
                 self._pipeline.replace_detector(opened.detector)
+        if self._active:
+            self._settle()
         self._announce(opened.detector)
         return old
 
@@ -325,7 +381,7 @@ class DetectorNode(LifecycleNode):
 
     def open_backend(self, index: int) -> Opened:
         """Opens and warms up one backend of the list."""
-        return _warmed_up(self._open_detector(self._supervised, index))
+        return self._warmed_up(self._open_detector(self._supervised, index))
 
     def install(self, opened: Opened, announcement: str) -> Detector:
         """The fallback chain has changed the backend."""
@@ -356,6 +412,10 @@ class DetectorNode(LifecycleNode):
         self._problem = problem
 
     # --- parameters and services ------------------------------------------------------------------------------
+
+    def _real_time_settings(self) -> RealTimeSettings:
+        cores = frozenset(self._value("cpu_affinity")) - {ANY_CORE}
+        return RealTimeSettings(cores, self._value("scheduler_priority"), self._value("lock_memory"))
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
@@ -433,18 +493,13 @@ class DetectorNode(LifecycleNode):
     def _statuses(self) -> list[Status]:
         state = self._state_machine.current_state[1]
         statuses = [status.status(self._active) for status in self._inputs]
+        values = {**self._supervisor.values(), **self._real_time.read_back()}
+        if self._detector is not None and len(self._cameras) > 1:
+            values["max_batch"] = self._max_batch(self._detector)
         inference = inference_status(
-            self._detector, state, self._problem, self._warm_up, self._cameras, self._enabled, self._supervisor.values()
+            self._detector, state, self._problem, self._warm_up, self._cameras, self._enabled, values
         )
         return [inference, *governor_statuses(self._governor), *statuses]
-
-
-def _warmed_up(detector: Detector) -> Opened:
-    try:
-        return Opened(detector, detector.warm_up())
-    except BaseException:
-        detector.close()
-        raise
 
 
 def _runs(detector: Detector) -> str:

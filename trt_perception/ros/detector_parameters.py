@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trt_perception.models import DEMO_MODEL
 from trt_perception.ros.parameters import ParameterSpec
+from trt_perception.ros.real_time import ANY_CORE
 from trt_perception.types import Thresholds
 
 CLASS_ID_FORMATS = ("name", "index")
@@ -100,6 +101,36 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             (),
             "one `<name>/image` subscription each, outputs likewise; empty, or one empty name: one camera on `image`",
             read_only=True,
+        ),
+        ParameterSpec(
+            "max_batch",
+            0,
+            "frames of several cameras in one run of the network at most; 0: one of each; 1: never together",
+            0,
+            256,
+            read_only=True,
+        ),
+        ParameterSpec(
+            "max_batch_wait_ms",
+            0.0,
+            "how long the first frame of a batch waits for those of the other cameras; 0: takes what is there",
+            0,
+            1000,
+            read_only=True,
+        ),
+        ParameterSpec(
+            "cpu_affinity", (ANY_CORE,), "numbers of the cores that the process runs on; -1: any", read_only=True
+        ),
+        ParameterSpec(
+            "scheduler_priority",
+            0,
+            "of SCHED_FIFO, for every thread of the process; 0: the system's usual scheduler; needs CAP_SYS_NICE",
+            0,
+            99,
+            read_only=True,
+        ),
+        ParameterSpec(
+            "lock_memory", False, "keep all of the process in RAM (mlockall); needs CAP_IPC_LOCK", read_only=True
         ),
         ParameterSpec(
             "build_engine", False, "build missing TensorRT engines on configure, which takes minutes", read_only=True

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from pal_statistics_msgs.msg import Statistic, Statistics
-from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import (
@@ -24,31 +23,22 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from trt_perception.encodings import ENCODINGS, camera_frame, decode_compressed, decode_frame
+from trt_perception.encodings import ENCODINGS, decode_image
 from trt_perception.model_file import ModelFile
-from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.ros.cv_bridge_images import image_by_cv_bridge
 from trt_perception.types import Detections, Image, Uint8Array
 
 
 def image_from_message(message: ImageMessage) -> Image:
-    """The decoded picture; raises ImageError that names the wrong field."""
-    frame = frame_from_message(message)
-    return frame if isinstance(frame, Image) else decode_frame(frame)
+    """The decoded picture, of 8-bit packed pixels the message's own bytes. Raises ImageError that names a wrong field.
 
-
-def frame_from_message(message: ImageMessage) -> CameraFrame | Image:
-    """The message's own bytes, checked; the picture where only cv_bridge knows the encoding. Raises ImageError."""
+    The detector reads the serialised message instead (serialized_images.py).
+    """
     if message.encoding not in ENCODINGS:
         return image_by_cv_bridge(message)
-    return camera_frame(
+    return decode_image(
         message.encoding, message.width, message.height, message.step, message.data, bool(message.is_bigendian)
     )
-
-
-def image_from_compressed(message: CompressedImage) -> Image:
-    """The decoded picture; raises ImageError when the data is no JPEG or PNG."""
-    return decode_compressed(message.data, message.format)
 
 
 def image_to_message(pixels: Uint8Array, encoding: str, header: Header) -> ImageMessage:
@@ -60,8 +50,10 @@ def image_to_message(pixels: Uint8Array, encoding: str, header: Header) -> Image
     return message
 
 
-def detections_to_message(detections: Detections, header: Header, class_texts: ClassTexts) -> Detection2DArray:
+def detections_to_message(detections: Detections, header: Header, class_texts: Mapping[int, str]) -> Detection2DArray:
     """Boxes as centre and size in pixels of the image as received; `id` stays empty, since nothing is tracked.
+
+    The detector writes the same as bytes (serialized_results.py), which this is the reference for.
 
     A classifier's further classes are further results of the same detection.
     """

@@ -26,12 +26,12 @@ _TYPES = {
 class ParameterSpec:
     """One parameter of a node.
 
-    default: its type is the parameter's; a tuple stands for an array of texts. minimum, maximum: bounds of a
-    number, both or none. choices: the only texts allowed. read_only: fixed once the node runs.
+    default: its type is the parameter's; a tuple stands for an array of texts or of whole numbers. minimum, maximum:
+    bounds of a number, both or none. choices: the only texts allowed. read_only: fixed once the node runs.
     """
 
     name: str
-    default: bool | int | float | str | tuple[str, ...]
+    default: bool | int | float | str | tuple[str, ...] | tuple[int, ...]
     description: str
     minimum: float | None = None
     maximum: float | None = None
@@ -42,7 +42,7 @@ class ParameterSpec:
         """What `ros2 param describe` shows and rclpy enforces: type, range, read-only."""
         descriptor = ParameterDescriptor(
             name=self.name,
-            type=_TYPES[type(self.default)].value,
+            type=self._type().value,
             description=self.description,
             read_only=self.read_only,
         )
@@ -55,6 +55,11 @@ class ParameterSpec:
             else:
                 descriptor.integer_range = [IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum))]
         return descriptor
+
+    def _type(self) -> Parameter.Type:
+        if isinstance(self.default, tuple) and self.default and isinstance(self.default[0], int):
+            return Parameter.Type.INTEGER_ARRAY
+        return _TYPES[type(self.default)]
 
     def problem_with(self, value: Any) -> str | None:
         """What is wrong with a value that has the right type and range, None when nothing is."""
@@ -80,7 +85,7 @@ def declare_parameters(node: Node, specs: Iterable[ParameterSpec]) -> None:
 
 
 def _fit_override(node: Node, spec: ParameterSpec) -> None:
-    """Takes `30` for a number that may have a fraction, `0` for a text, and one text for an array of texts.
+    """Takes `30` for a number that may have a fraction, `0` for a text, and one element for an array.
 
     YAML reads these as another type than the parameter's, which rclpy would refuse.
     """
@@ -90,7 +95,7 @@ def _fit_override(node: Node, spec: ParameterSpec) -> None:
     value, kind = override.value, type(spec.default)
     if type(value) is int and kind in (float, str):
         value = kind(value)
-    elif isinstance(value, str) and kind is tuple:
+    elif type(value) in (str, int) and kind is tuple:
         value = [value]
     else:
         return

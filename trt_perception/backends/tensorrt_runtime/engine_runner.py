@@ -16,6 +16,7 @@ from trt_perception.backends.base import RawOutputs
 from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
 from trt_perception.backends.tensorrt_runtime.faults import explain
+from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
@@ -76,16 +77,21 @@ class _Bound:
 class EngineRunner:
     """Runs one engine on one session. One call at a time, from any thread; the caller keeps the calls apart."""
 
-    def __init__(self, trt: TensorRt, session: CudaSession, plan: bytes, *, cuda_graph: bool) -> None:
+    def __init__(
+        self, trt: TensorRt, session: CudaSession, plan: bytes, *, cuda_graph: bool, profile: bool = False
+    ) -> None:
         """Deserialises `plan` (without any header) and runs it once with zeros.
 
         cuda_graph: record copies and inference as one graph; where that does not work, `no_graph_reason` says why.
+        profile: measure every layer, which leaves no room for a graph.
         Raises BackendError for an engine that does not load, has several inputs, or types that NumPy lacks. The
         runner takes the session over: it closes it, also after an error here.
         """
         self._trt = trt
         self._session = session
-        self._want_graph = cuda_graph
+        self._want_graph = cuda_graph and not profile
+        self._want_profile = profile
+        self.profiler: LayerProfiler | None = None
         self._bound: _Bound | None = None
         self._runtime: Any = None
         self._engine: Any = None
@@ -94,6 +100,8 @@ class EngineRunner:
         try:
             with session.current():
                 self._load(plan)
+                if profile:
+                    self.profiler = LayerProfiler(trt.module, self._engine, self._context)
                 self.inputs, self.outputs, self.range = self._describe()
                 self._bound = self._bind(self.range.best)
         except BaseException:
@@ -164,7 +172,7 @@ class EngineRunner:
             if bound.graph is not None:
                 bound.graph.launch(stream)
             else:
-                self._queue(bound.enqueue, bound.input, bound.outputs, bound.events, captured=False)
+                self._queue_one_by_one(bound)
             self._session.synchronize()
             begin, uploaded, inferred, downloaded = bound.events
             return RawOutputs(
@@ -287,7 +295,7 @@ class EngineRunner:
         self, enqueue: Callable[[], None], source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
     ) -> tuple[Graph | None, str | None]:
         if not self._want_graph:
-            return None, "switched off by the setting cuda_graph"
+            return None, "switched off by the setting " + ("profile_to" if self._want_profile else "cuda_graph")
         stream = self._session.stream_handle
         try:
             with GraphRecording(stream) as recording:
@@ -299,6 +307,13 @@ class EngineRunner:
         graph.launch(stream)
         self._session.synchronize()
         return graph, None
+
+    def _queue_one_by_one(self, bound: _Bound) -> None:
+        if self.profiler is not None:
+            self.profiler.begin_run()
+        self._queue(bound.enqueue, bound.input, bound.outputs, bound.events, captured=False)
+        if self.profiler is not None:
+            self.profiler.end_run()
 
     def _queue(
         self,

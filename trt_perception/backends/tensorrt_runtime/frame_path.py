@@ -51,7 +51,7 @@ class TensorRtFramePath:
         by the number of cores. Raises BackendError.
         """
         self._runner = runner
-        self._plan = plan
+        self.plan = plan
         self._turn = turn
         self._shared = shared
         self._batches = runner.range.largest[0] > 1
@@ -154,7 +154,7 @@ class TensorRtFramePath:
         return self._slots[index]
 
     def _new_slot(self, session: CudaSession, batch: int, context: Any) -> FrameSlot:
-        parts = (self._runner, session, self._kernels, self._plan, batch, self._choice_memory, self._crew)
+        parts = (self._runner, session, self._kernels, self.plan, batch, self._choice_memory, self._crew)
         return FrameSlot(*parts, shared=self._shared, context=context)
 
     def _set_choice(self, choice: ClassChoice) -> None:
@@ -171,7 +171,7 @@ class TensorRtFramePath:
             if len(self._geometries) >= _KEPT_GEOMETRIES:
                 self._geometries.pop(next(iter(self._geometries))).close()
             self._geometries[key] = GeometryOnDevice(
-                self._runner.session, frame, self._plan.input, page_locked=page_locked
+                self._runner.session, frame, self.plan.input, page_locked=page_locked
             )
         return self._geometries[key]
 

@@ -30,6 +30,7 @@ from trt_perception.backends.tensorrt_runtime.kernel_structs import (
 )
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
+from trt_perception.stage_ranges import stage
 from trt_perception.types import AnyArray, TensorSpec
 
 _ALIGNMENT = 256
@@ -124,7 +125,8 @@ class FrameSlot:
         assert recorded is not None
         self._start_ns = time.monotonic_ns()
         self._events[0].record(self._session.stream_handle)
-        recorded.staging.bring(frames, geometries)
+        with stage("upload"):
+            recorded.staging.bring(frames, geometries)
 
     def launch(self) -> None:
         """Queues everything from the staged bytes to the results on the host."""
@@ -133,7 +135,8 @@ class FrameSlot:
 
     def finish(self) -> tuple[tuple[Survivors | RawFrameOutputs, ...], SlotTimes]:
         """Waits for what was launched; raises BackendError when it failed."""
-        self._session.synchronize()
+        with stage("wait for the GPU"):
+            self._session.synchronize()
         marks = self._events
         spans = [first.nanoseconds_until(second) for first, second in itertools.pairwise(marks)]
         found = tuple([self._found(index) for index in range(self.batch)])

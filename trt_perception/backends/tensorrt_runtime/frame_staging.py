@@ -29,7 +29,9 @@ _WORTH_HELP_BYTES = 1500 << 10
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some rows of a plane. rows: their numbers, None for begin to end; at, size: their staged bytes."""
+    """Some rows of a plane. rows: their numbers, None for begin to end; at, size: their staged bytes; header: so many
+    bytes in front of them travel with them.
+    """
 
     plane: StagedRows
     begin: int
@@ -37,6 +39,7 @@ class _Piece:
     rows: AnyArray | None
     at: int
     size: int
+    header: int
 
 
 class GeometryOnDevice:
@@ -76,7 +79,17 @@ def _pieces(plane: StagedRows) -> list[_Piece]:
         end = min(begin + rows, plane.taken)
         at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
         numbers = None if plane.rows is None else plane.rows[begin:end]
-        found.append(_Piece(plane, begin, end, numbers, at, (end - begin) * plane.row_bytes))
+        found.append(
+            _Piece(
+                plane,
+                begin,
+                end,
+                numbers,
+                at,
+                (end - begin) * plane.row_bytes,
+                HEADER_BYTES if at == HEADER_BYTES else 0,
+            )
+        )
     return found
 
 
@@ -100,11 +113,10 @@ class FrameStaging:
         for index, (frame, geometry) in enumerate(zip(frames, geometries, strict=True)):
             base = index * self._capacity
             self._host[base : base + HEADER_BYTES] = geometry.header
-            if self._device is not None:
+            if self._device is not None and geometry.page_locked:
                 upload(self._device + base, self._host_address + base, HEADER_BYTES, self._stream)
-                if geometry.page_locked:
-                    self._queue_from_where_it_lies(frame, geometry, self._device + base)
-                    continue
+                self._queue_from_where_it_lies(frame, geometry, self._device + base)
+                continue
             work += [(frame.buffer, piece, base) for piece in geometry.pieces]
         helped = sum(piece.size for _, piece, _ in work) >= _WORTH_HELP_BYTES
         workers = min(self._crew.size, len(work)) if helped else 1
@@ -120,7 +132,8 @@ class FrameStaging:
             at = base + piece.at
             piece.plane.copy(source, self._host[at : at + piece.size], piece.begin, piece.end, piece.rows)
             if self._device is not None:
-                upload(self._device + at, self._host_address + at, piece.size, self._stream)
+                at -= piece.header
+                upload(self._device + at, self._host_address + at, piece.header + piece.size, self._stream)
 
     def _queue_from_where_it_lies(self, frame: CameraFrame, geometry: GeometryOnDevice, device: int) -> None:
         address = int(frame.buffer.ctypes.data)

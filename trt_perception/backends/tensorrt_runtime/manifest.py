@@ -96,7 +96,7 @@ def read_manifest(engine: Path) -> EngineManifest | None:
         raise BackendError(f"{path} cannot be read ({error}); delete it and build the engine again") from error
     try:
         return _parse(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise BackendError(
             f"{path} is no engine manifest ({type(error).__name__}: {error}); delete it and build the engine again"
         ) from error

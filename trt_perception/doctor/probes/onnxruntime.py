@@ -31,6 +31,10 @@ def look(argument: str) -> dict[str, Any]:
     import numpy as np
     import onnxruntime
 
+    from trt_perception.backends.onnxruntime_backend import load_cuda_libraries
+
+    if argument != _CPU:
+        load_cuda_libraries(onnxruntime)
     facts["listed"] = onnxruntime.get_available_providers()
     if argument not in facts["listed"]:
         return facts
