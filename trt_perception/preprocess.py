@@ -70,7 +70,8 @@ class Preprocessor:
 
     def _fill_border(self) -> None:
         for channel in range(self._spec.channels):
-            self._tensor[0, channel] = self._spec.pad_value * self._factor[channel] + self._shift[channel]
+            factor, shift = np.float32(self._factor[channel]), np.float32(self._shift[channel])
+            self._tensor[0, channel] = self._spec.pad_value * factor + shift
 
     def _planes(self, pixels: Uint8Array, order: str) -> list[AnyArray]:
         if self._spec.color_order == "gray":
