@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from test.commands import trt_perception
+from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.benchmark.layers import layer_times
 from trt_perception.errors import BackendError
 
@@ -62,7 +64,7 @@ def test_a_trace_without_layers() -> None:
     with pytest.raises(BackendError, match="no layer in 0 runs"):
         layer_times("onnxruntime", [], skip_runs=0)
     with pytest.raises(BackendError, match="cannot be read here"):
-        layer_times("tensorrt", [], skip_runs=0)
+        layer_times("tvm", [], skip_runs=0)
 
 
 BACKENDS = {"onnxruntime": "Conv", "torchscript": "convolution"}
@@ -88,7 +90,30 @@ def test_the_real_libraries(backend: str, tmp_path: Path) -> None:
     assert "more layers" in table.stdout
 
 
-def test_a_backend_without_a_profiler_says_what_to_use() -> None:
-    done = trt_perception(["profile", "--backend", "tensorrt"])
-    assert done.returncode == 1
-    assert "trtexec" in done.stderr
+class Profiler:
+    """As TensorRT's: its subclass calls the constructor itself."""
+
+
+def test_layers_of_tensorrt_as_its_context_reports_them(tmp_path: Path) -> None:
+    # 8.6 leaves control characters in the names.
+    described = """{"Layers": [
+        {"Name": "conv + relu", "LayerType": "CaskConvolution", "Inputs": [{"Dimensions": [1, 3, 8, 8]}]},
+        {"Name": "out\tput", "LayerType": "Reformat", "Inputs": []}, "a layer without details"]}"""
+    inspector = SimpleNamespace(get_engine_information=lambda form: described)
+    engine = SimpleNamespace(create_engine_inspector=lambda: inspector)
+    library = SimpleNamespace(IProfiler=Profiler, LayerInformationFormat=SimpleNamespace(JSON="json"))
+    context = SimpleNamespace(profiler=None)
+    profiler = LayerProfiler(library, engine, context)
+    reporter: Any = context.profiler
+    reporter.report_layer_time("conv + relu", 100.0)  # of a run that nobody asked about
+    for convolution_ms in (9.0, 0.2, 0.4):
+        profiler.begin_run()
+        reporter.report_layer_time("conv + relu", convolution_ms)
+        reporter.report_layer_time("out\tput", 0.1)
+        profiler.end_run()
+    profiler.write(tmp_path / "trace.json")
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    first, second = layer_times("tensorrt", trace, skip_runs=1)
+    assert (first.name, first.kind, first.shape) == ("conv + relu", "CaskConvolution", "1x3x8x8")
+    assert first.time_ms.count == 2 and first.time_ms.mean == pytest.approx(0.3)
+    assert (second.name, second.kind) == ("out\tput", "Reformat") and second.share == pytest.approx(0.25)

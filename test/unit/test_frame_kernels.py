@@ -127,7 +127,7 @@ def test_every_encoding_becomes_the_plain_ways_tensor(kernels: ctypes.CDLL, enco
         assert_same_tensor(kernels, frame_of(encoding, width, height, padding), spec)
 
 
-@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
+@pytest.mark.parametrize("resize", ["letterbox", "letterbox_top_left", "stretch", "crop"])
 @pytest.mark.parametrize(
     "size",
     [(640, 480), (320, 240), (192, 108), (1920, 1080), (33, 500), (96, 64), (97, 65), (3, 2), (1, 1), (288, 192)],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_writable_setting
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
@@ -74,7 +74,7 @@ class TensorRtBackend(Backend):
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     Settings = TensorRtSettings
-    path_settings: ClassVar[tuple[str, ...]] = ("cache_directory",)
+    path_settings: ClassVar[tuple[str, ...]] = ("cache_directory", "profile_to")
 
     _runner: EngineRunner | None = None
     _path: TensorRtFramePath | None = None
@@ -94,6 +94,8 @@ class TensorRtBackend(Backend):
     def _open_engine(self) -> BackendInfo:
         self._turn = threading.RLock()
         settings: TensorRtSettings = self.settings
+        if settings.profile_to:
+            require_writable_setting(self.request, "profile_to", settings.profile_to)
         gpu = gpu_identity(self.device_index)
         trt = load_tensorrt(settings.runtime)
         engine, manifest, notes = self._engine_and_manifest(trt, gpu)

@@ -16,6 +16,7 @@ class LayerProfiler:
         self._layers = _described_layers(library, engine)
         self._events: list[dict[str, Any]] = []
         self._at_us: float | None = None
+        self._end_us = 0.0
         base: Any = library.IProfiler
 
         class Reporter(base):
@@ -31,13 +32,13 @@ class LayerProfiler:
 
     def begin_run(self) -> None:
         """Layers that are reported from here to end_run() belong to one inference."""
-        self._at_us = self._start_us = time.monotonic_ns() / 1e3
+        self._at_us = self._start_us = max(time.monotonic_ns() / 1e3, self._end_us)
 
     def end_run(self) -> None:
         """The layers stand one behind the other from the run's beginning on: TensorRT says how long, not when."""
         assert self._at_us is not None
         self._event("model_run", "run", self._start_us, self._at_us - self._start_us, {})
-        self._at_us = None
+        self._at_us, self._end_us = None, self._at_us
 
     def write(self, path: Path) -> None:
         """Writes the trace; raises OSError."""
