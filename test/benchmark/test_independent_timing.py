@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from trt_perception import postprocess as postprocess_module
-from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.backends import backend_class
 from trt_perception.benchmark.bench_subject import BenchSubject
 from trt_perception.detector import Detector
 from trt_perception.preprocess import Preprocessor
 from trt_perception.scenes import heldout_scenes
 
 
-def test_the_median_of_each_stage_agrees_with_an_independent_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["onnxruntime", "torchscript"])
+def test_the_median_of_each_stage_agrees_with_an_independent_timing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip({"torchscript": "torch"}.get(name, name), reason=f"{name} is not installed")
     spent: dict[str, list[float]] = {name: [] for name in ("preprocess", "inference", "postprocess", "total")}
 
     def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,11 +33,12 @@ def test_the_median_of_each_stage_agrees_with_an_independent_timing(monkeypatch:
         return call
 
     monkeypatch.setattr(Preprocessor, "__call__", timed("preprocess", Preprocessor.__call__))
-    monkeypatch.setattr(OnnxRuntimeBackend, "infer", timed("inference", OnnxRuntimeBackend.infer))
+    backend = backend_class(name)
+    monkeypatch.setattr(backend, "infer", timed("inference", backend.infer))
     monkeypatch.setattr("trt_perception.plain_path.postprocess", timed("postprocess", postprocess_module.postprocess))
     monkeypatch.setattr(Detector, "detect", timed("total", Detector.detect))
     pictures = [scene.image_bgr for scene in heldout_scenes(4, 640, 480, 20)]
-    subject, opened = BenchSubject.open("digits", "onnxruntime:cpu", pictures)
+    subject, opened = BenchSubject.open("digits", f"{name}:cpu", pictures)
     try:
         assert opened["first_frame_ms"] == pytest.approx(spent["total"][0], rel=0.1)
         subject.run(0, 20)

@@ -42,16 +42,20 @@ class _Geometry:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some of a frame's rows on their way: rows: which; on_host, on_device: uint8 (rows, bytes of a row)."""
+    """Some of a frame's rows on their way.
+
+    rows: which; staged: the array over on_host's memory; on_host, on_device: uint8 (rows, bytes of a row).
+    """
 
     rows: Int64Array
+    staged: Uint8Array
     on_host: Tensor
     on_device: Tensor
 
     def send(self, frame: Uint8Array) -> None:
         """Copies them to page-locked memory and starts the upload."""
         # Any mode but "raise", which copies twice.
-        np.take(frame, self.rows, axis=0, out=self.on_host.numpy(), mode="clip")
+        np.take(frame, self.rows, axis=0, out=self.staged, mode="clip")
         self.on_device.copy_(self.on_host, non_blocking=True)
 
 
@@ -180,7 +184,9 @@ class TorchFramePath:
             samplers.append((sampler, memory, batch.tensor[index][part]))
             half = len(needed) // 2 if memory.numel() > _LARGE_BYTES else 0
             spans = [slice(0, half), slice(half, None)] if half else [slice(None)]
-            pieces.append(tuple(_Piece(needed[span], on_host[span], memory[span]) for span in spans))
+            pieces.append(
+                tuple(_Piece(needed[span], on_host[span].numpy(), on_host[span], memory[span]) for span in spans)
+            )
 
         def sample() -> None:
             for sampler, frame, target in samplers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
 # A torch.Tensor; torch itself is not imported here.
@@ -65,11 +65,9 @@ class CudaLauncher:
         self._marks = 0
 
     def turn(self) -> AbstractContextManager[object]:
-        """As HostLauncher's; makes the device and the stream current."""
-        stack = ExitStack()
-        stack.enter_context(self._torch.cuda.device(self.device))
-        stack.enter_context(self._torch.cuda.stream(self._stream))
-        return stack
+        """As HostLauncher's; makes the stream and its device current."""
+        context: AbstractContextManager[object] = self._torch.cuda.stream(self._stream)
+        return context
 
     def host_tensor(self, like: Tensor) -> Tensor:
         """As HostLauncher's; page-locked."""
