@@ -6,11 +6,8 @@ PYTHON ?= $(shell .venv/bin/python -ISc 'import sys; print(sys._base_executable)
 
 SHELL := /bin/bash
 PYTEST_ARGUMENTS ?=
-<<<<<<< HEAD
 CASES ?= 100000
-=======
 FRAMES ?= 50000
->>>>>>> main
 # Runs a command of .venv with the variables that tools/setup/environment.py names, as activation would.
 IN_VENV := .venv/bin/python -m tools.setup.environment
 # Launch files are left out of the type check: their folder bears the name of ROS's launch.
@@ -21,11 +18,7 @@ PYTHON_OR_STOP := command -v "$(PYTHON)" > /dev/null || { echo "PYTHON=$(PYTHON)
 for example PYTHON=python3, or install it: sudo apt install python3" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean
-=======
-.PHONY: help setup setup-test demo test soak benchmark lint format lock clean
->>>>>>> main
+.PHONY: help setup setup-test demo test benchmark lint fuzz coverage format lock clean soak
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -87,6 +87,10 @@ class Preprocessor:
     def _resize(self, pixels: Uint8Array, width: int, height: int) -> Uint8Array:
         if pixels.shape[1] == width and pixels.shape[0] == height:
             return pixels
+        step, left_over = divmod(pixels.shape[0], height)
+        if not left_over and step % 2:
+            # Rows of the result lie on every so manyth row, so there is nothing to interpolate between rows.
+            pixels = pixels[step // 2 :: step]
         self._resized = cv2.resize(pixels, (width, height), dst=self._resized, interpolation=cv2.INTER_LINEAR)
         # OpenCV drops the channel axis of a grey picture.
         return np.asarray(self._resized, np.uint8).reshape(height, width, pixels.shape[2])

@@ -22,4 +22,5 @@ def _nvtx() -> Any:
         import nvtx
     except ImportError:
         return None
-    return nvtx
+    # A folder of that name on the path is importable too.
+    return nvtx if hasattr(nvtx, "annotate") else None

@@ -104,8 +104,8 @@ def picture_size(random: Random) -> None:
         spec = InputSpec(
             random.choice((1, 2, 31, 224)),
             random.choice((1, 2, 31, 224)),
-            NETWORK_COLORS[random.randrange(3)],
-            RESIZE_MODES[random.randrange(3)],
+            random.choice(NETWORK_COLORS),
+            random.choice(RESIZE_MODES),
             short_side=random.choice((0, 224, 256, 16384)),
         )
     except ModelFileError:

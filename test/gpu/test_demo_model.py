@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,8 +17,6 @@ from test.gpu.conftest import TACTICS, TIMINGS
 from trt_perception.detector import Detector
 from trt_perception.evaluation import mean_average_precision, pairwise_iou
 from trt_perception.heldout import heldout_scenes
-from trt_perception.model_file import Artifact
-from trt_perception.models import load_model
 from trt_perception.scene_composer import Scene
 from trt_perception.types import Detections
 
@@ -100,18 +97,6 @@ def test_an_engine_finds_what_onnxruntime_finds(
     )
     assert abs(ours.map50_95 - theirs.map50_95) <= MAX_MAP_DIFFERENCE[precision]
     assert iou.mean() >= MIN_MEAN_IOU[precision]
-
-
-def test_int8_by_qdq_finds_it_too(
-    tmp_path: Path, pictures: Path, scenes: list[Scene], reference: list[Detections]
-) -> None:
-    engine = built("int8", pictures, "--int8Method=qdq", f"--saveEngine={tmp_path / 'digits.engine'}")
-    chosen = replace(load_model("digits"), artifacts={"engine": Artifact(engine)})
-    with Detector.open(chosen, "tensorrt:int8") as detector:
-        found = [detector.detect(scene.image_bgr).detections for scene in scenes]
-    ours, theirs = (mean_average_precision(d, scenes) for d in (found, reference))
-    print(f"\nint8 by Q/DQ: mAP50-95 {ours.map50_95:.4f} (onnxruntime cpu {theirs.map50_95:.4f})")
-    assert abs(ours.map50_95 - theirs.map50_95) <= MAX_MAP_DIFFERENCE["int8"]
 
 
 @pytest.mark.parametrize("precision", OPTIONS)

@@ -156,14 +156,6 @@ def test_page_locked_frames_go_up_from_where_they_lie(fast: Detector, plain: Det
     session.close()
 
 
-def test_large_pictures_are_copied_by_several_threads(small_fp32: BuildResult, plain: Detector) -> None:
-    with opened(small(small_fp32.engine), copy_threads=3, streams=2) as detector:
-        for _ in range(20):
-            given = [frame("bgr8", 1920, 1440), frame("rgb8", 2000, 900)]
-            for result, one in zip(detector.detect_batch(given), given, strict=True):
-                assert_plain(result, plain, one)
-
-
 def test_frames_on_several_streams_keep_their_order(small_fp32: BuildResult, plain: Detector) -> None:
     given = [frame("bgr8", 640, 480), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 1280, 720)]
     with opened(small(small_fp32.engine), streams=4) as detector:

@@ -5,6 +5,9 @@ Mutated messages by the hundred are in test/soak.
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -12,12 +15,16 @@ from typing import Any
 import pytest
 from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
+from pal_statistics_msgs.msg import Statistic, Statistics
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters, SetParametersAtomically
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Header
 
 from test.ros.graph import Graph, grey, values_of
 from test.ros.test_detector_node import FAKE, entry, start
+from test.soak.bad_images import STAMPS
+from trt_perception.ros import qos
 
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
 
@@ -112,3 +119,21 @@ def test_image_timeout_is_what_the_parameter_says(graph: Graph) -> None:
     assert graph.set_parameters("detector", image_timeout_s=0.2)[0].successful
     status = running.status("input image", lambda s: s.level == ERROR)
     assert "no image arrives" in status.message
+
+
+def test_the_budget_monitor_survives_figures_that_are_none(graph: Graph) -> None:
+    rng = random.Random(3)
+    node = graph.start("budget_monitor_node")
+    publisher = graph.node.create_publisher(Statistics, "inference_latency", qos.RESULTS)
+    graph.wait_until(lambda: publisher.get_subscription_count() > 0, "the subscription")
+    names = ("inference_ms", "inference_start_offset_ms", "host_to_device_ms", "device_to_host_ms", "", "é")
+    figures = (0.0, 5.0, -5.0, 1e18, 1e308, -1e308, 1e-320, math.nan, math.inf, -math.inf)
+    for _ in range(500):
+        stamp = rng.choice((*STAMPS, graph.node.get_clock().now().to_msg()))
+        entries = [Statistic(name=rng.choice(names), value=rng.choice(figures)) for _ in range(rng.randint(0, 9))]
+        publisher.publish(Statistics(header=Header(stamp=stamp), statistics=entries))
+        time.sleep(0.002)
+    budget = graph.listen(Statistics, "control_budget")
+    assert values_of(budget.wait_for())["control_period_ms"] == 20.0
+    assert "Traceback" not in node.log()
+    assert node.end() == 0

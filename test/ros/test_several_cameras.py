@@ -72,8 +72,8 @@ def graph() -> Iterator[Graph]:
 def test_no_camera_starves_under_overload(graph: Graph, max_batch: int) -> None:
     robot = Robot(graph, "-p", "backends:=[fake]", "-p", "fake.busy_ms:=40.0", "-p", f"max_batch:={max_batch}")
     robot.until_heard()
-    # Together 180 frames a second, where 25 runs are possible.
-    robot.see(6.0, front=80.0, left=50.0, right=30.0, rear=20.0)
+    # Each alone sends more than the 25 a second that are possible, so that the fair share is a quarter for each.
+    robot.see(6.0, front=80.0, left=60.0, right=50.0, rear=40.0)
     counts = {name: len(mailbox.messages) for name, mailbox in robot.latency.items()}
     assert min(counts.values()) >= FAIR_SHARE * sum(counts.values()) / len(NAMES), counts
     sizes = {values_of(m)["batch_size_count"] for mailbox in robot.latency.values() for m in mailbox.messages}

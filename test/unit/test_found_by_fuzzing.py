@@ -94,3 +94,14 @@ def test_an_input_without_cells_gives_no_boxes() -> None:
     outputs = [np.zeros((1, 0, 6), np.float32)]
     found = postprocess(outputs, head_for("yolox"), HeadContext(0, 0, 1), choice, NetworkToImage(1, 1, 0, 0, 64, 64))
     assert len(found) == 0
+
+
+def test_scores_may_be_of_a_type_without_negative_numbers() -> None:
+    found = postprocess(
+        [np.ones((1, 5, 84), np.uint8)],
+        head_for("yolov8"),
+        HeadContext(64, 64, 1),
+        ClassChoice(Thresholds(), ("a",)),
+        NetworkToImage(1, 1, 0, 0, 64, 64),
+    )
+    assert len(found) >= 1

@@ -19,6 +19,7 @@ from trt_perception.backends.base import (
     require_thread_count,
     require_writable_setting,
 )
+from trt_perception.backends.bound_session import BoundSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
 from trt_perception.backends.onnxruntime_frame_path import OnDevice, OnnxRuntimeFramePath
@@ -96,6 +97,7 @@ class OnnxRuntimeBackend(Backend):
     path_settings: ClassVar[tuple[str, ...]] = ("tensorrt_engine_cache", "profile_to")
 
     _session: onnxruntime.InferenceSession | None = None
+    _bound: BoundSession | None = None
     _frame_path: OnnxRuntimeFramePath | None = None
 
     def _open(self) -> BackendInfo:
@@ -141,6 +143,8 @@ class OnnxRuntimeBackend(Backend):
             )
         self._input_name = inputs[0].name
         self._output_names = [spec.name for spec in outputs]
+        # What another device computes is copied to wherever ONNX Runtime wants it.
+        self._bound = BoundSession(session, outputs) if on_cpu else None
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),
@@ -245,7 +249,11 @@ class OnnxRuntimeBackend(Backend):
         assert self._session is not None
         start_ns = time.monotonic_ns()
         try:
-            arrays = self._session.run(self._output_names, {self._input_name: batch})
+            arrays = (
+                self._session.run(self._output_names, {self._input_name: batch})
+                if self._bound is None
+                else self._bound.run(batch)
+            )
         except Exception as error:  # as in _load
             raise BackendError(f"{self.request} failed while running {self.artifact}: {_first_line(error)}") from error
         inference_ns = time.monotonic_ns() - start_ns
@@ -255,6 +263,7 @@ class OnnxRuntimeBackend(Backend):
         path, self._frame_path = self._frame_path, None
         if path is not None:
             path.close()
+        self._bound = None
         session, self._session = self._session, None
         if session is not None and self.settings.profile_to:
             # The library adds the date to the name.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_thread_count
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
@@ -45,9 +45,8 @@ class TensorRtSettings:
     $TRT_PERCEPTION_CACHE or the user's cache folder. device_path: camera bytes become the input tensor, and outputs
     become boxes, on the GPU. mapped_memory: on, off, or auto, the GPU reads pictures from the host's memory instead
     of a copy; auto: where both share one memory (Jetson). streams: frames that may overlap when several are given at
-    once to an engine with a batch of 1; each takes a further execution context's memory. copy_threads: how many copy
-    a large picture to page-locked memory, 0 for one in four cores and at most 4. profile_to: file for the time of
-    every layer, written by close(); empty = not measured, which costs time.
+    once to an engine with a batch of 1; each takes a further execution context's memory. profile_to: file
+    for the time of every layer, written by close(); empty = not measured, which costs time.
     """
 
     cuda_graph: bool = True
@@ -56,7 +55,6 @@ class TensorRtSettings:
     device_path: bool = True
     mapped_memory: str = AUTO
     streams: int = 1
-    copy_threads: int = 0
     profile_to: str = ""
 
     def __post_init__(self) -> None:
@@ -66,7 +64,6 @@ class TensorRtSettings:
             )
         if not 1 <= self.streams <= _MOST_STREAMS:
             raise BackendError(f"setting 'streams' of tensorrt is {self.streams}; give 1 to {_MOST_STREAMS}")
-        require_thread_count("tensorrt", "copy_threads", self.copy_threads)
 
 
 class TensorRtBackend(Backend):
@@ -178,7 +175,6 @@ class TensorRtBackend(Backend):
                     self._turn,
                     streams=settings.streams,
                     shared=shared,
-                    copy_threads=settings.copy_threads,
                 )
             except BackendError as error:
                 return str(error)

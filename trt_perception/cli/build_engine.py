@@ -26,7 +26,7 @@ from trt_perception.models import load_model
 _EPILOG = """examples:
   trt-perception build-engine --model digits --fp16
   trt-perception build-engine --onnx=yolov8n.onnx --saveEngine=yolov8n.engine --fp16 --memPoolSize=workspace:2048
-  trt-perception build-engine --model my.yaml --int8 --fp16 --calibImages=pictures --calib=my.calib
+  trt-perception build-engine --model my.yaml --int8 --fp16 --calibImages=pictures
 """
 
 
@@ -65,8 +65,8 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         "--int8Method",
         choices=INT8_METHODS,
         default="auto",
-        help="TensorRT's calibrator (8.5 to 10), or Q/DQ nodes put in by ONNX Runtime (every version); default: the "
-        "calibrator where there is one",
+        help="TensorRT's calibrator (8.5 to 10), or Q/DQ nodes put in by ONNX Runtime (every version); default: Q/DQ, "
+        "with --calib the calibrator",
     )
     group.add_argument(
         "--layerPrecisions",

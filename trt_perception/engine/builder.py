@@ -96,13 +96,8 @@ class NativeBuild:
             flags.append(self._required("--versionCompatible", dialect.version_compatible))
         if options.exclude_lean_runtime:
             flags.append(self._required("--excludeLeanRuntime", dialect.exclude_lean))
-        constrained = self._source.constrain_layers
-        if constrained:
+        if self._source.constrain_layers:
             self._constrain_layers()
-        if self._source.calibrate and dialect.layer_precision_flag is not None:
-            self._keep_ends_floating()
-            constrained = True
-        if constrained:
             flags.append(self._required("--layerPrecisions", dialect.layer_precision_flag))
         for flag in flags:
             config.set_flag(getattr(library.BuilderFlag, flag))
@@ -176,25 +171,6 @@ class NativeBuild:
                 f"--layerPrecisions: the network has no layer {', '.join(sorted(wanted))}; names are those of the "
                 "ONNX nodes"
             )
-
-    def _keep_ends_floating(self) -> None:
-        """What comes after the last convolutions, and these themselves, is not calibrated: INT8's 256 steps are too
-        coarse for a box's coordinates, which reach over the whole picture.
-        """
-        kinds = self._library.LayerType
-        heavy = (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY)
-        precision = self._library.DataType.HALF if self._options.fp16 else self._library.DataType.FLOAT
-        before_heavy: set[str] = set()
-        for index in reversed(range(self._network.num_layers)):
-            layer = self._network.get_layer(index)
-            outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
-            followed = any(tensor.name in before_heavy for tensor in outputs)
-            if followed or layer.type in heavy:
-                inputs = (layer.get_input(i) for i in range(layer.num_inputs))
-                before_heavy.update(tensor.name for tensor in inputs if tensor is not None)
-            floating = all(tensor.dtype == self._library.DataType.FLOAT for tensor in outputs)
-            if not followed and floating and layer.type != kinds.CONSTANT and not layer.precision_is_set:
-                layer.precision = precision
 
     def _tactic_sources(self, value: int) -> int:
         for part in filter(None, self._options.tactic_sources.split(",")):

@@ -73,6 +73,15 @@ class BuildOptions:
         columns = (self.shapes.smallest, self.shapes.best, self.shapes.largest)
         return {name: "/".join(shape_text(c[name]) if name in c else "-" for c in columns) for name in sorted(names)}
 
+    @property
+    def int8_by(self) -> str:
+        """`auto` takes Q/DQ nodes, which every version understands and which keep more accuracy (docs/tensorrt.md),
+        unless a calibration cache is named.
+        """
+        if self.int8_method != "auto":
+            return self.int8_method
+        return "qdq" if self.calib is None else "calibrate"
+
     def key_options(self, calibration: str) -> dict[str, str]:
         """Everything else that changes the result, by trtexec's names; calibration: hash of what INT8 is based on."""
         options = {
@@ -87,7 +96,7 @@ class BuildOptions:
             "tacticSources": self.tactic_sources,
         }
         if self.int8:
-            options |= {"int8Method": self.int8_method, "calibration": calibration, "outputLayers": "float"}
+            options |= {"int8Method": self.int8_by, "calibration": calibration}
         return options
 
 

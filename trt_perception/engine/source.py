@@ -33,14 +33,18 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
     if quantized and not options.int8:
         raise PerceptionError(f"{options.onnx} is quantised (it has QuantizeLinear nodes); build it with --int8")
     notes: list[str] = []
-    method = options.int8_method if options.int8_method != "auto" else dialect.int8_by
-    if options.int8 and not quantized and method == "calibrate" and dialect.int8_by != "calibrate":
-        raise PerceptionError(f"{trt} has no INT8 calibrator; leave --int8Method out or give --int8Method=qdq")
+    calibrate = options.int8 and not quantized and options.int8_by == "calibrate"
+    if calibrate and dialect.int8_by != "calibrate":
+        raise PerceptionError(
+            f"{trt} has no INT8 calibrator; leave --int8Method and --calib out, or give --int8Method=qdq"
+        )
     lower = [name for name, precision in options.layer_precisions.items() if precision != "int8"]
-    calibrate = options.int8 and not quantized and method == "calibrate"
-    if options.int8 and not quantized and method == "qdq":
+    if options.int8 and not quantized and not calibrate:
         if images is None:
-            raise PerceptionError(f"--int8 with {trt} needs pictures: give --calibImages=FOLDER")
+            raise PerceptionError(
+                "--int8 needs pictures of what the camera sees: give --calibImages=FOLDER, or with TensorRT up to 10 a "
+                "calibration cache, --calib=FILE"
+            )
         model = add_quantization(options.onnx, images, keep=lower)
         notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
     if calibrate and images is None and (options.calib is None or not options.calib.is_file()):

@@ -45,7 +45,7 @@ class Yolov8Head:
         prediction = output[0]
         best = np.maximum.reduce(prediction[4:], axis=0)
         # A NaN anywhere in a column makes its maximum NaN, so looking at the largest is enough.
-        require_finite(best.max(initial=-1.0), "scores")
+        require_finite(best.max(initial=0), "scores")
         chosen = (best > score_threshold).nonzero()[0]
         picked = prediction.T[chosen].astype(np.float32, copy=False)
         boxes = picked[:, :4]

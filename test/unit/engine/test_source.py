@@ -84,11 +84,22 @@ def test_layers_kept_in_fp32_stay_out_of_the_conversion(options: BuildOptions) -
     assert (kinds["w1"], kinds["w2"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
 
 
-def test_int8_is_calibrated_up_to_10(options: BuildOptions, images: CalibrationImages) -> None:
-    wanted = replace(options, int8=True, fp16=True, layer_precisions={"first": "fp32"})
+@pytest.mark.parametrize("how", [{"int8_method": "calibrate"}, {"calib": Path("int8.calib")}], ids=["named", "cache"])
+def test_int8_can_be_calibrated_up_to_10(options: BuildOptions, images: CalibrationImages, how: dict[str, Any]) -> None:
+    wanted = replace(options, int8=True, fp16=True, layer_precisions={"first": "fp32"}, **how)
     source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
     assert source.flags == ("FP16", "INT8")
     assert source.calibrate and source.constrain_layers
+    with pytest.raises(PerceptionError, match="no INT8 calibrator"):
+        prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+
+
+def test_int8_is_by_qdq_where_nothing_is_said(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True)
+    assert not prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images).calibrate
+    assert wanted.key_options("")["int8Method"] == "qdq"
+    with pytest.raises(PerceptionError, match="--calibImages"):
+        prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), None)
 
 
 @pytest.mark.parametrize(("version", "flags"), [(OLD, ("INT8",)), (NEWEST, ())])

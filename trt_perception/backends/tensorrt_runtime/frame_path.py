@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.frame_path import FramePathResult, FramePlan
-from trt_perception.backends.tensorrt_runtime.copy_crew import CopyCrew, helpers_for
 from trt_perception.backends.tensorrt_runtime.cuda_driver import is_page_locked
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
@@ -45,11 +44,8 @@ class TensorRtFramePath:
         *,
         streams: int,
         shared: bool,
-        copy_threads: int = 0,
     ) -> None:
-        """streams: frames in flight of an engine whose batch is 1. shared: see FrameSlot. copy_threads: 0 for a choice
-        by the number of cores. Raises BackendError.
-        """
+        """streams: frames in flight of an engine whose batch is 1. shared: see FrameSlot. Raises BackendError."""
         self._runner = runner
         self.plan = plan
         self._turn = turn
@@ -73,8 +69,6 @@ class TensorRtFramePath:
                 # Zeros are a choice as well, for the trial runs before the first frame.
                 self._choice_memory.host.fill(0)
                 self._choice_memory.upload()
-                self._crew = CopyCrew(runner.session, helpers_for(copy_threads))
-                self._closing.callback(self._crew.close)
                 first = self._slot(1)
                 self.notes = (first.no_choice_reason,) if first.no_choice_reason else ()
         except BaseException:
@@ -154,7 +148,7 @@ class TensorRtFramePath:
         return self._slots[index]
 
     def _new_slot(self, session: CudaSession, batch: int, context: Any) -> FrameSlot:
-        parts = (self._runner, session, self._kernels, self.plan, batch, self._choice_memory, self._crew)
+        parts = (self._runner, session, self._kernels, self.plan, batch, self._choice_memory)
         return FrameSlot(*parts, shared=self._shared, context=context)
 
     def _set_choice(self, choice: ClassChoice) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
-from trt_perception.backends.tensorrt_runtime.copy_crew import CopyCrew
 from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession, SharedBuffer
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
@@ -74,7 +73,6 @@ class FrameSlot:
         plan: FramePlan,
         batch: int,
         choice: Buffer,
-        crew: CopyCrew,
         *,
         shared: bool,
         context: Any = None,
@@ -85,7 +83,6 @@ class FrameSlot:
         self._kernels = kernels
         self._shared = shared
         self._choice = choice
-        self._crew = crew
         self._recorded: _Recorded | None = None
         self._input = input_struct(plan.input, runner.inputs[0].dtype)
         shape = (batch, plan.input.channels, plan.input.height, plan.input.width)
@@ -195,7 +192,7 @@ class FrameSlot:
             memory.close()
             raise
         device = None if self._shared else memory.address
-        staging = FrameStaging(self._session, self._crew, memory.host, device, capacity)
+        staging = FrameStaging(self._session, memory.host, device, capacity)
         self._recorded = _Recorded(capacity, staging, memory, graph)
 
     def _queue(self, staged: int, capacity: int, *, captured: bool) -> None:

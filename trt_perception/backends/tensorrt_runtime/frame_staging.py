@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trt_perception.backends.tensorrt_runtime.copy_crew import CopyCrew
 from trt_perception.backends.tensorrt_runtime.cuda_driver import upload, upload_rows
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.backends.tensorrt_runtime.frame_geometry import (
@@ -23,8 +22,6 @@ from trt_perception.types import AnyArray, Uint8Array
 
 # A frame is copied piece by piece, so that the device fetches one while the next is copied.
 _PIECE_BYTES = 512 << 10
-# Waking other threads takes as long as copying about this much.
-_WORTH_HELP_BYTES = 1500 << 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +96,8 @@ class FrameStaging:
     host: uint8, `capacity` bytes a frame. device: its address there, None where the device reads the host's memory.
     """
 
-    def __init__(self, session: CudaSession, crew: CopyCrew, host: Uint8Array, device: int | None, capacity: int):
+    def __init__(self, session: CudaSession, host: Uint8Array, device: int | None, capacity: int) -> None:
         self._stream = session.stream_handle
-        self._crew = crew
         self._host = host
         self._host_address = int(host.ctypes.data)
         self._device = device
@@ -109,26 +105,17 @@ class FrameStaging:
 
     def bring(self, frames: Sequence[CameraFrame], geometries: Sequence[GeometryOnDevice]) -> None:
         """Returns when the frames' own memory is read, or, of page-locked frames, when their copy is queued."""
-        work: list[tuple[Uint8Array, _Piece, int]] = []
         for index, (frame, geometry) in enumerate(zip(frames, geometries, strict=True)):
             base = index * self._capacity
             self._host[base : base + HEADER_BYTES] = geometry.header
             if self._device is not None and geometry.page_locked:
                 upload(self._device + base, self._host_address + base, HEADER_BYTES, self._stream)
                 self._queue_from_where_it_lies(frame, geometry, self._device + base)
-                continue
-            work += [(frame.buffer, piece, base) for piece in geometry.pieces]
-        helped = sum(piece.size for _, piece, _ in work) >= _WORTH_HELP_BYTES
-        workers = min(self._crew.size, len(work)) if helped else 1
-        if workers > 1:
-            each = -(-len(work) // workers)
-            shares = [work[first : first + each] for first in range(0, len(work), each)]
-            self._crew.run([lambda share=share: self._copy(share) for share in shares])  # type: ignore[misc]
-        else:
-            self._copy(work)
+            else:
+                self._copy(frame.buffer, geometry, base)
 
-    def _copy(self, work: Sequence[tuple[Uint8Array, _Piece, int]]) -> None:
-        for source, piece, base in work:
+    def _copy(self, source: Uint8Array, geometry: GeometryOnDevice, base: int) -> None:
+        for piece in geometry.pieces:
             at = base + piece.at
             piece.plane.copy(source, self._host[at : at + piece.size], piece.begin, piece.end, piece.rows)
             if self._device is not None:
