@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from trt_perception.class_choice import ClassChoice
 from trt_perception.model_file import InputSpec
-from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import AnyArray, Float32Array, Int64Array, StageTimes
+
+if TYPE_CHECKING:
+    # It loads OpenCV, without which the doctor has to find every backend.
+    from trt_perception.pixel_layouts import CameraFrame
 
 
 @dataclass(frozen=True)
