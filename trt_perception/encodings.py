@@ -124,14 +124,14 @@ def decode_compressed(data: Any, format: str = "") -> Image:
     if buffer.size == 0:
         raise ImageError("data is empty; expected a JPEG or PNG picture")
     content = buffer.tobytes()
+    if _is_cut_off(content):
+        raise ImageError(f"data ({buffer.size} bytes) is a JPEG picture without its end; part of the message is lost")
     width, height = picture_size(content)
     if width * height > MOST_COMPRESSED_PIXELS:
         raise ImageError(
             f"data ({buffer.size} bytes) is a picture of {width}x{height}; expected at most {MOST_COMPRESSED_PIXELS} "
             "pixels"
         )
-    if _is_cut_off(content):
-        raise ImageError(f"data ({buffer.size} bytes) is a JPEG picture without its end; part of the message is lost")
     try:
         # Unchanged: 16 bits are scaled as those of raw images are, and grey stays grey.
         pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)

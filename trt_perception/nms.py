@@ -104,9 +104,9 @@ def _survivors(overlap: NDArray[np.bool_]) -> NDArray[np.bool_]:
     and Inference for Object Detection and Instance Segmentation, section III-C).
     """
     overlap &= _AFTER[: len(overlap), : len(overlap)]
-    alive: NDArray[np.bool_] = np.asarray(~overlap.any(axis=0))
+    alive: NDArray[np.bool_] = np.logical_not(overlap.any(axis=0))
     while True:
-        again: NDArray[np.bool_] = np.asarray(~overlap[alive].any(axis=0))
+        again: NDArray[np.bool_] = np.logical_not(overlap[alive].any(axis=0))
         if (again == alive).all():
             return alive
         alive = again

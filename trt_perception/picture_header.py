@@ -31,7 +31,9 @@ def picture_size(data: bytes) -> tuple[int, int]:
     else:
         raise ImageError(f"data ({len(data)} bytes) is no JPEG or PNG picture; it begins with {data[:8]!r}")
     if not all(size):
-        raise ImageError(f"data ({len(data)} bytes) is a damaged picture: it does not say its width and height")
+        raise ImageError(
+            f"data ({len(data)} bytes) is a damaged JPEG or PNG picture: it does not say its width and height"
+        )
     return size
 
 

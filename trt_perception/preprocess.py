@@ -58,21 +58,20 @@ class Preprocessor:
         rows = slice(placement.top, placement.top + height)
         columns = slice(placement.left, placement.left + width)
         for channel, plane in enumerate(self._planes(part, image.color_order)):
-            # A weighted sum in which the second weight is 0: the one call that goes from bytes to floats in one pass.
-            cv2.addWeighted(
-                plane,
-                self._factor[channel],
-                plane,
-                0.0,
-                self._shift[channel],
-                dst=self._tensor[0, channel, rows, columns],
-                dtype=cv2.CV_32F,
-            )
+            target = self._tensor[0, channel, rows, columns]
+            if self._shift[channel]:
+                # Rounded after each step, as the devices do.
+                np.multiply(plane, np.float32(self._factor[channel]), out=target)
+                target += np.float32(self._shift[channel])
+            else:
+                # A weighted sum whose second weight is 0: the one call that goes from bytes to floats in one pass.
+                cv2.addWeighted(plane, self._factor[channel], plane, 0.0, 0.0, dst=target, dtype=cv2.CV_32F)
         return self._tensor, way_back
 
     def _fill_border(self) -> None:
         for channel in range(self._spec.channels):
-            self._tensor[0, channel] = self._spec.pad_value * self._factor[channel] + self._shift[channel]
+            factor, shift = np.float32(self._factor[channel]), np.float32(self._shift[channel])
+            self._tensor[0, channel] = self._spec.pad_value * factor + shift
 
     def _planes(self, pixels: Uint8Array, order: str) -> list[AnyArray]:
         if self._spec.color_order == "gray":

@@ -114,7 +114,7 @@ class OnnxRuntimeFramePath:
         self._sessions: dict[str, Session] = {}
         self._prepared: OrderedDict[tuple[str, int, int], _Prepared] = OrderedDict()
         spec = plan.input
-        # As in the preprocessor, so that the values are the same to the last bit.
+        # As in the preprocessor.
         std = np.asarray(spec.std, np.float32)
         factor, shift = np.float32(spec.scale) / std, -np.asarray(spec.mean, np.float32) / std
         self._values = {

@@ -92,7 +92,7 @@ class TorchFramePath:
         self._torch, self._launcher, self._network = torch, launcher, network
         self._plan, self._dtype = plan, dtype
         spec = plan.input
-        # As in the preprocessor, so that the values are the same to the last bit.
+        # As in the preprocessor.
         std = np.asarray(spec.std, np.float32)
         self._factor, self._shift = (
             torch.from_numpy(values[: spec.channels]).to(launcher.device).reshape(-1, 1, 1)

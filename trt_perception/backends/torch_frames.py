@@ -27,7 +27,7 @@ Tensor: TypeAlias = Any
 
 
 class FrameSampler:
-    """Colour conversion, resizing, scaling and layout of one geometry: equal to the preprocessor's to the last bit."""
+    """Colour conversion, resizing, scaling and layout of one geometry: what the preprocessor does on the host."""
 
     def __init__(
         self, torch: Any, tables: SamplingTables, *, yuv: bool, color_order: str, factor: Tensor, shift: Tensor
