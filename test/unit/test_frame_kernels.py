@@ -116,7 +116,9 @@ def frame_of(encoding: str, width: int, height: int, padding: int = 0) -> Camera
 
 def assert_same_tensor(kernels: ctypes.CDLL, frame: CameraFrame, spec: InputSpec) -> None:
     expected, _ = Preprocessor(spec)(decode_frame(frame))
-    np.testing.assert_array_equal(prepared(kernels, frame, spec), expected)
+    # Where a mean is subtracted OpenCV rounds once for both steps, or twice, as its build has it.
+    tolerance = 5e-7 if any(spec.mean) else 0.0
+    np.testing.assert_allclose(prepared(kernels, frame, spec), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))

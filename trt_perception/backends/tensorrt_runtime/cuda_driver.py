@@ -62,22 +62,20 @@ def _library() -> ctypes.CDLL:
         raise BackendUnavailableError(
             f"there is no NVIDIA driver here ({error}); install it, or in a container start with --gpus all"
         ) from error
+    for name, kinds in _ARGUMENTS.items():
+        # What an older driver lacks is missed when it is called.
+        if hasattr(library, name):
+            getattr(library, name).argtypes = kinds
     return library
-
-
-@functools.cache
-def _function(name: str) -> Any:
-    function = getattr(_library(), name)
-    function.argtypes = _ARGUMENTS.get(name)
-    return function
 
 
 def _call(name: str, *arguments: Any) -> None:
     """Calls a driver function; raises BackendError with CUDA's name for what went wrong and the remedy."""
-    code = int(_function(name)(*arguments))
+    library = _library()
+    code = int(getattr(library, name)(*arguments))
     if code == 0:
         return
-    raise BackendError(f"{name} failed: {_error_name(_library(), code)}; {_REMEDIES.get(code, 'see nvidia-smi')}")
+    raise BackendError(f"{name} failed: {_error_name(library, code)}; {_REMEDIES.get(code, 'see nvidia-smi')}")
 
 
 def _error_name(library: ctypes.CDLL, code: int) -> str:
@@ -143,7 +141,7 @@ def upload_rows(device: int, host: int, host_step: int, row_bytes: int, rows: in
 def is_page_locked(address: int) -> bool:
     """True for host memory that the driver has locked, from which copies need no detour."""
     kind = ctypes.c_uint(0)
-    code = _function("cuPointerGetAttribute")(ctypes.byref(kind), _ATTRIBUTE_MEMORY_TYPE, address)
+    code = _library().cuPointerGetAttribute(ctypes.byref(kind), _ATTRIBUTE_MEMORY_TYPE, address)
     return int(code) == 0 and kind.value == _HOST
 
 

@@ -38,7 +38,7 @@ class LayerProfiler:
         """The layers stand one behind the other from the run's beginning on: TensorRT says how long, not when."""
         assert self._at_us is not None
         self._event("model_run", "run", self._start_us, self._at_us - self._start_us, {})
-        self._at_us, self._end_us = None, self._at_us
+        self._end_us, self._at_us = self._at_us, None
 
     def write(self, path: Path) -> None:
         """Writes the trace; raises OSError."""
