@@ -143,7 +143,7 @@ def demo_steps(root: Path) -> tuple[Step, ...]:
 
 
 def test_steps(root: Path) -> tuple[Step, ...]:
-    """Returns the steps for running the tests too: those of the demo, then the test tools, torch, and networks of others."""
+    """Returns the steps for running the tests too: the demo's, then test tools, torch, networks of others."""
     return (
         *demo_steps(root),
         Step("test", "install the test tools", ("requirements/test.txt",), _locked("test")),
