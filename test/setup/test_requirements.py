@@ -8,7 +8,7 @@ import pytest
 from tools.setup.layout import this_checkout
 
 FOLDER = this_checkout().requirements
-LOCKED = ("runtime", "ros", "test", "torch")
+LOCKED = ("runtime", "ros", "test", "torch", "architectures")
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)( ; (?P<marker>.+))?")
 
 

@@ -66,7 +66,7 @@ def _python(checkout: Checkout, arguments: tuple[str, ...], remedy: str) -> None
 def _locked(*names: str) -> Callable[[Checkout], None]:
     """Returns an action that installs lock files: they are complete, so pip need not look at dependencies."""
     files = tuple(argument for name in names for argument in ("-r", f"requirements/{name}.txt"))
-    # The one source distribution among them (empy) is built with the locked setuptools.
+    # The source distributions among them (empy, yolox) are built with what is installed already.
     options = ("--no-deps", "--no-build-isolation", "--use-pep517")
     return lambda checkout: _python(checkout, (*PIP_INSTALL, *options, *files), PIP_REMEDY)
 
@@ -143,11 +143,17 @@ def demo_steps(root: Path) -> tuple[Step, ...]:
 
 
 def test_steps(root: Path) -> tuple[Step, ...]:
-    """Returns the steps for running the tests too: those of the demo, then the test tools and torch."""
+    """Returns the steps for running the tests too: the demo's, then test tools, torch, networks of others."""
     return (
         *demo_steps(root),
         Step("test", "install the test tools", ("requirements/test.txt",), _locked("test")),
         Step("torch", "install torch", ("requirements/torch.txt", "requirements/constraints.txt"), _install_torch),
+        Step(
+            "architectures",
+            "install the networks that heads are compared with",
+            ("requirements/architectures.txt", "requirements/torch.txt"),
+            _locked("architectures"),
+        ),
     )
 
 

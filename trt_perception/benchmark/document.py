@@ -17,7 +17,7 @@ from trt_perception.checksum import file_sha256
 from trt_perception.model_file import Artifact, ModelFile
 
 KIND = "trt-perception bench"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def bench_document(
