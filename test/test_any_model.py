@@ -22,7 +22,8 @@ from test.blob_network import (
     write_onnx,
 )
 from test.commands import trt_perception
-from trt_perception.detector import Detector, open_first
+from trt_perception.backends.first_backend import open_first
+from trt_perception.detector import Detector
 from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.models import load_model
 

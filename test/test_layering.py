@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "types",
         "located_yaml",
         "model_file",
+        "model_file_reader",
         "models",
         "artifact_metadata",
         "external_data",

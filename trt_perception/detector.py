@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trt_perception.backend_request import BackendRequest
-from trt_perception.backends import backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
+from trt_perception.backends.first_backend import open_first, parse_requests
 from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
 from trt_perception.class_choice import ClassChoice
 from trt_perception.encodings import decode_frame, frame_of_image
-from trt_perception.errors import BackendError, ImageError, PerceptionError
+from trt_perception.errors import BackendError, PerceptionError
 from trt_perception.heads import Candidates, Head, HeadContext, head_for
 from trt_perception.heads.recognise import AUTO, Recognised, recognise
 from trt_perception.model_file import Artifact, ModelFile
@@ -28,7 +27,6 @@ from trt_perception.plain_path import PlainPath
 from trt_perception.postprocess import choose, postprocess
 from trt_perception.stage_ranges import stage
 from trt_perception.types import (
-    CHANNELS,
     AnyArray,
     ColorOrder,
     Detections,
@@ -37,6 +35,7 @@ from trt_perception.types import (
     StageTimes,
     TensorSpec,
     Thresholds,
+    as_image,
 )
 
 # The first runs of a network allocate, choose algorithms and, in torch, compile: three see all of that.
@@ -276,69 +275,6 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_first(
-    model: ModelFile,
-    backends: str | Sequence[str],
-    *,
-    allow_fallback: bool = False,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Backend:
-    """The first backend, opened; with allow_fallback the first that opens at all.
-
-    Raises the backend's own error when only one may run, or one PerceptionError that lists why each failed.
-    """
-    requests = parse_requests(backends)
-    strangers = sorted(set(settings or {}) - set(backend_table()))
-    if strangers:
-        known = ", ".join(sorted(backend_table()))
-        raise PerceptionError(f"there are settings for {', '.join(strangers)}; backends are {known}")
-    failures: list[PerceptionError] = []
-    for request in requests if allow_fallback else requests[:1]:
-        try:
-            backend = create_backend(
-                request, model, allow_fallback=allow_fallback, settings=(settings or {}).get(request.name)
-            )
-            if failures:
-                backend.explain_fallback(f"runs {request} instead of {requests[0]}: {failures[0]}")
-            backend.open()
-        except PerceptionError as error:
-            failures.append(error)
-        else:
-            return backend
-    if len(failures) == 1:
-        raise failures[0]
-    raise PerceptionError("no backend can run: " + "; ".join(str(f) for f in failures)) from failures[0]
-
-
-def parse_requests(backends: str | Sequence[str]) -> list[BackendRequest]:
-    """Reads a list of `NAME[:DEVICE][:PRECISION]`; raises PerceptionError for an empty one."""
-    requests = [BackendRequest.parse(text) for text in ([backends] if isinstance(backends, str) else backends)]
-    if not requests:
-        raise PerceptionError("the list of backends is empty; give at least one, for example onnxruntime:cpu")
-    return requests
-
-
-def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image:
-    """Wraps an array, (height, width) or (height, width, channels) uint8; raises ImageError when it is none.
-
-    An Image is returned as it is.
-    """
-    if isinstance(pixels, Image):
-        return pixels
-    if not isinstance(pixels, np.ndarray):
-        raise ImageError(f"got a {type(pixels).__name__}; expected a uint8 NumPy array (was the picture read at all?)")
-    if color_order not in CHANNELS:
-        raise ImageError(f"colour order {color_order!r} is not known; use one of {', '.join(CHANNELS)}")
-    if pixels.ndim == 2:
-        pixels, color_order = pixels[:, :, np.newaxis], "gray"
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != CHANNELS[color_order]:
-        raise ImageError(
-            f"got a {pixels.dtype} array of shape {pixels.shape}; a {color_order} picture is uint8 "
-            f"(height, width, {CHANNELS[color_order]})"
-        )
-    return Image(pixels, color_order)
 
 
 def _require_size(model: ModelFile, info: BackendInfo) -> None:

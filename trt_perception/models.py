@@ -11,7 +11,8 @@ from typing import Any
 from trt_perception.artifact_metadata import onnx_input_shape, read_metadata
 from trt_perception.checksum import file_sha256
 from trt_perception.errors import ModelFileError
-from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize, load_model_file
+from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize
+from trt_perception.model_file_reader import load_model_file
 from trt_perception.resources import model_directory
 from trt_perception.trust import ANYTHING, Trust
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trt_perception.errors import PerceptionError
+from trt_perception.errors import ImageError, PerceptionError
 
 Float32Array: TypeAlias = NDArray[np.float32]
 Uint8Array: TypeAlias = NDArray[np.uint8]
@@ -39,6 +39,27 @@ class Image:
     def height(self) -> int:
         """Number of rows."""
         return int(self.pixels.shape[0])
+
+
+def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image:
+    """Wraps an array, (height, width) or (height, width, channels) uint8; raises ImageError when it is none.
+
+    An Image is returned as it is.
+    """
+    if isinstance(pixels, Image):
+        return pixels
+    if not isinstance(pixels, np.ndarray):
+        raise ImageError(f"got a {type(pixels).__name__}; expected a uint8 NumPy array (was the picture read at all?)")
+    if color_order not in CHANNELS:
+        raise ImageError(f"colour order {color_order!r} is not known; use one of {', '.join(CHANNELS)}")
+    if pixels.ndim == 2:
+        pixels, color_order = pixels[:, :, np.newaxis], "gray"
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != CHANNELS[color_order]:
+        raise ImageError(
+            f"got a {pixels.dtype} array of shape {pixels.shape}; a {color_order} picture is uint8 "
+            f"(height, width, {CHANNELS[color_order]})"
+        )
+    return Image(pixels, color_order)
 
 
 @dataclass(frozen=True, eq=False)

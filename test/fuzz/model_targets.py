@@ -24,7 +24,7 @@ from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.engine.options import parse_layer_precisions
 from trt_perception.engine.shapes import parse_memory_pools, parse_shapes
 from trt_perception.external_data import external_files
-from trt_perception.model_file import load_model_file, read_labels
+from trt_perception.model_file_reader import load_model_file, read_labels
 from trt_perception.models import load_model
 from trt_perception.onnx_report import report_onnx
 from trt_perception.trust import Trust

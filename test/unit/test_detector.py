@@ -11,7 +11,8 @@ import pytest
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import BACKENDS, backend_class, backend_table, create_backend
 from trt_perception.backends.base import Backend, BackendInfo
-from trt_perception.detector import Detector, as_image, open_first
+from trt_perception.backends.first_backend import open_first
+from trt_perception.detector import Detector
 from trt_perception.errors import (
     BackendError,
     BackendUnavailableError,
@@ -21,7 +22,7 @@ from trt_perception.errors import (
     PerceptionError,
 )
 from trt_perception.model_file import InputSpec, ModelFile
-from trt_perception.types import Image, TensorSpec, Thresholds
+from trt_perception.types import Image, TensorSpec, Thresholds, as_image
 
 BROKEN = {"fake": {"refuse_to_open": True}}
 PICTURE = np.zeros((480, 640, 3), np.uint8)

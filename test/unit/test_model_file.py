@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trt_perception.errors import ModelFileError
-from trt_perception.model_file import InputSpec, load_model_file
+from trt_perception.model_file import InputSpec
+from trt_perception.model_file_reader import load_model_file
 from trt_perception.types import Thresholds
 
 MINIMAL = """\

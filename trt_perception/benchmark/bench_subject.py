@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.base import Backend
-from trt_perception.detector import Detector, as_image, open_first
+from trt_perception.backends.first_backend import open_first
+from trt_perception.detector import Detector
 from trt_perception.errors import BackendError
 from trt_perception.model_file import ModelFile
 from trt_perception.models import load_model
 from trt_perception.preprocess import Preprocessor
-from trt_perception.types import Float32Array, Uint8Array
+from trt_perception.types import Float32Array, Uint8Array, as_image
 
 TOTAL = "total"
 # COCO's average precision looks at the whole curve of precision over recall, which a detector's threshold cuts off.

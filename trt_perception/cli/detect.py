@@ -16,12 +16,12 @@ import cv2
 from trt_perception.annotate import annotate
 from trt_perception.cli.options import add_model_options, backends, fraction, positive_number, trust, whole_number
 from trt_perception.cli.progress import progress
-from trt_perception.detector import Detector, as_image
+from trt_perception.detector import Detector
 from trt_perception.errors import ImageError
 from trt_perception.models import load_model
 from trt_perception.sources import open_source
 from trt_perception.statistics import summarize
-from trt_perception.types import FrameResult
+from trt_perception.types import FrameResult, as_image
 
 log = logging.getLogger(__name__)
 
