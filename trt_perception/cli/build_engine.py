@@ -90,9 +90,7 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             option, type=_argument(parse_shapes), default={}, metavar="INPUT:1x3x640x640,...", help="for free sizes"
         )
-    group.add_argument(
-        "--workspace", type=positive_number, metavar="MiB", help="short for --memPoolSize=workspace:MiB"
-    )
+    group.add_argument("--workspace", type=positive_number, metavar="MiB", help="short for --memPoolSize=workspace:MiB")
     group.add_argument(
         "--memPoolSize",
         type=_argument(parse_memory_pools),
