@@ -136,7 +136,7 @@ def test_what_fails_ends_with_1_and_without_a_traceback(
     def add_parser(subparsers: Any) -> None:
         subparsers.add_parser("odd").set_defaults(run=fail)
 
-    monkeypatch.setitem(sys.modules, "odd_command", SimpleNamespace(add_parser=add_parser))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "odd_command", SimpleNamespace(add_parser=add_parser))
     monkeypatch.setattr(command_line, "COMMANDS", {"odd": "odd_command"})
     assert main(["odd"]) == 1
     assert capsys.readouterr().err == told

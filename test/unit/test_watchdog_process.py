@@ -36,7 +36,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, code: str) -> Iterator[subprocess.P
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=(writing,))
         os.close(writing)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe))
-        monkeypatch.setattr(watchdog_process.os, "getppid", lambda: process.pid)
+        monkeypatch.setattr(os, "getppid", lambda: process.pid)
         try:
             assert process.stdout is not None and process.stdout.readline() == b"ready\n"
             yield process
@@ -100,7 +100,7 @@ def test_a_process_that_is_no_longer_the_parent_is_not_touched(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with watched(monkeypatch, SLEEPS) as process:
-        monkeypatch.setattr(watchdog_process.os, "getppid", lambda: 1)
+        monkeypatch.setattr(os, "getppid", lambda: 1)
         watch(process.pid, memory(count=1, timeout_s=0.2))
         assert process.poll() is None
     assert capfd.readouterr().err == ""
