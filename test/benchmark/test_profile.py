@@ -13,7 +13,10 @@ import pytest
 from test.commands import trt_perception
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.benchmark.layers import layer_times
+from trt_perception.benchmark.pictures import gather_pictures
+from trt_perception.benchmark.profile_run import profile
 from trt_perception.errors import BackendError
+from trt_perception.models import load_model
 
 
 def event(name: str, start: float, duration: float, category: str, **arguments: Any) -> dict[str, Any]:
@@ -117,3 +120,35 @@ def test_layers_of_tensorrt_as_its_context_reports_them(tmp_path: Path) -> None:
     assert (first.name, first.kind, first.shape) == ("conv + relu", "CaskConvolution", "1x3x8x8")
     assert first.time_ms.count == 2 and first.time_ms.mean == pytest.approx(0.3)
     assert (second.name, second.kind) == ("out\tput", "Reformat") and second.share == pytest.approx(0.25)
+
+
+def test_kernels_of_a_gpu_count_and_not_the_operators_that_started_them() -> None:
+    trace = [
+        event("model_run", 0, 1000, "user_annotation"),
+        event("aten::conv", 2, 500, "cpu_op"),
+        event("implicit_gemm", 10, 300, "kernel"),
+        event("relu_kernel", 400, 100, "kernel"),
+    ]
+    layers = layer_times("torchscript", trace, skip_runs=0)
+    assert [(layer.name, layer.time_ms.mean) for layer in layers] == [
+        ("000 implicit_gemm", 0.3),
+        ("001 relu_kernel", 0.1),
+    ]
+
+
+def test_a_trace_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    target = tmp_path / "absent" / "trace.json"
+    done = trt_perception(["profile", "--iterations", "1", "--warmup", "0", "--trace", target])
+    assert done.returncode == 1
+    assert f"{target} cannot be written (No such file or directory); give another name" in done.stderr
+
+
+def test_a_backend_without_a_profiler_is_said(fake_backend_path: None) -> None:
+    with pytest.raises(BackendError, match="fake has no profiler here"):
+        profile("digits", "fake", gather_pictures(None, 1, load_model("digits"), None), warm_up=0, iterations=1)
+
+
+@pytest.fixture
+def fake_backend_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the backend importable that another package registers."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "fake_backend"))

@@ -103,6 +103,14 @@ def test_save_writes_annotated_pictures_of_the_same_size(folder: Path, tmp_path:
         assert (picture != original).any()
 
 
+def test_a_picture_that_cannot_be_saved_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "000000_scene_0.png").mkdir()
+    done = trt_perception(["detect", folder, "--save", tmp_path])
+    assert done.returncode == 1
+    assert "000000_scene_0.png cannot be written (Is a directory); give --save another folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_video(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (320, 240))

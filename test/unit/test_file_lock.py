@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import threading
 from pathlib import Path
 
@@ -51,3 +54,32 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WriteError, match="cannot be written"), file_lock(tmp_path / "file" / "target", lambda: None):
         pass
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = open_files()
+    with (
+        pytest.raises(WriteError, match=r"cannot be locked \(No locks available\); choose a folder on a local"),
+        file_lock(tmp_path / "target", lambda: None),
+    ):
+        pass
+    assert open_files() == before
+
+
+def test_a_wait_that_is_interrupted_gives_its_file_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(handle: int, how: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl, "flock", interrupt)
+    before = open_files()
+    with pytest.raises(KeyboardInterrupt), file_lock(tmp_path / "target", lambda: None):
+        pass
+    assert open_files() == before

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from trt_perception import sources
 from trt_perception.errors import ImageError
 from trt_perception.sources import open_source, read_picture
 from trt_perception.types import Uint8Array
@@ -138,3 +139,20 @@ def test_a_damaged_picture_is_named(tmp_path: Path, content: bytes) -> None:
         assert next(source.pictures)[0] == "a.png"
         with pytest.raises(ImageError, match=r"b\.png"):
             next(source.pictures)
+
+
+def test_a_webcam_that_is_not_there_is_said() -> None:
+    with pytest.raises(ImageError, match="webcam 97 cannot be opened as a video"), open_source("97"):
+        pass
+
+
+def test_a_webcam_that_stops_is_said_after_its_last_picture(video: Path) -> None:
+    """Any stream of OpenCV's that ends: a video stands for the webcam."""
+    capture = cv2.VideoCapture(str(video))
+    pictures = sources._live(capture, "webcam 0")
+    name, first = next(pictures)
+    assert (name, first.ndim, str(first.dtype)) == ("frame 0", 3, "uint8")
+    with pytest.raises(ImageError, match="webcam 0 stopped sending pictures; check that it is still connected"):
+        for _ in pictures:
+            pass
+    capture.release()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trt_perception.cli.options import seconds
 from trt_perception.control_budget.picture import delay_note, write_budget_picture
 from trt_perception.control_budget.terminal import view_lines
 from trt_perception.errors import PerceptionError
@@ -32,9 +33,9 @@ def add_parser(subparsers: Any) -> None:
         description="Follows control_budget, which budget_monitor_node publishes, until Ctrl-C or --duration.",
     )
     parser.add_argument("--topic", default="control_budget", help="topic of the monitor (default: %(default)s)")
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="end so long after the first message")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="end so long after the first message")
     parser.add_argument(
-        "--wait", type=_seconds, default=15.0, metavar="S", help="for the first message (default: %(default)s)"
+        "--wait", type=seconds, default=15.0, metavar="S", help="for the first message (default: %(default)s)"
     )
     parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture of the last window at the end")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each message instead of the view")
@@ -92,10 +93,3 @@ def _show(follower: BudgetFollower, as_json: bool) -> None:
     live = sys.stdout.isatty()
     lines = view_lines(view, follower.thresholds(), shutil.get_terminal_size().columns, color=live)
     print((_CLEAR if live else "") + "\n".join(lines), flush=True)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return seconds

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_perception.backends.tensorrt_runtime.trt_logger import LOG as TENSORRT_LOG
-from trt_perception.cli.options import add_trust_options, trust
+from trt_perception.cli.options import add_trust_options, fraction, positive_number, trust, whole_number
 from trt_perception.engine.auto_precision import build_fastest
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import INT8_METHODS, BuildOptions, parse_layer_precisions
@@ -60,7 +60,9 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--noTF32", action="store_true", help="full FP32, not TF32, where FP32 runs")
     group.add_argument("--calib", type=Path, metavar="FILE", help="INT8 calibration cache: read if there, else written")
     group.add_argument("--calibImages", type=Path, metavar="FOLDER", help="pictures of what the camera sees, for INT8")
-    group.add_argument("--calibCount", type=int, default=200, metavar="N", help="how many of them (default 200)")
+    group.add_argument(
+        "--calibCount", type=positive_number, default=200, metavar="N", help="how many of them (default 200)"
+    )
     group.add_argument(
         "--int8Method",
         choices=INT8_METHODS,
@@ -80,7 +82,7 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         choices=("auto",),
         help="auto: build FP32, FP16 and INT8 and keep the fastest that loses no more than --maxMapDrop",
     )
-    group.add_argument("--maxMapDrop", type=float, default=0.02, metavar="X", help="for auto: 0 to 1 (default 0.02)")
+    group.add_argument("--maxMapDrop", type=fraction, default=0.02, metavar="X", help="for auto: 0 to 1 (default 0.02)")
 
 
 def _add_builder(group: argparse._ArgumentGroup) -> None:
@@ -88,7 +90,7 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             option, type=_argument(parse_shapes), default={}, metavar="INPUT:1x3x640x640,...", help="for free sizes"
         )
-    group.add_argument("--workspace", type=int, metavar="MiB", help="short for --memPoolSize=workspace:MiB")
+    group.add_argument("--workspace", type=positive_number, metavar="MiB", help="short for --memPoolSize=workspace:MiB")
     group.add_argument(
         "--memPoolSize",
         type=_argument(parse_memory_pools),
@@ -104,7 +106,7 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
         "--hardwareCompatibilityLevel", default="none", metavar="none|ampere+|same_cc", help="runs on other GPUs too"
     )
     group.add_argument("--tacticSources", default="", metavar="-CUDNN,+CUBLAS", help="libraries that it may use")
-    group.add_argument("--device", type=int, default=0, metavar="N", help="GPU (default 0)")
+    group.add_argument("--device", type=whole_number, default=0, metavar="N", help="GPU (default 0)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
 import pytest
 
-from trt_perception.engine.auto_precision import Measured, choose_precision
+from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, read_manifest
+from trt_perception.engine import auto_precision
+from trt_perception.engine.auto_precision import Measured, build_fastest, choose_precision
+from trt_perception.engine.build import BuildResult
+from trt_perception.engine.options import BuildOptions
+from trt_perception.errors import PerceptionError
+from trt_perception.model_file import InputSpec, ModelFile
+from trt_perception.types import Detections
 
 
 def measured(fp16_drop: float, int8_drop: float) -> list[Measured]:
@@ -29,3 +42,72 @@ def test_every_candidate_gets_its_reason() -> None:
         "fp16: 0.200 ms, mAP50 drop 0.0010: taken",
         "int8: 0.100 ms, mAP50 drop 0.0500: loses more than 0.02",
     )
+
+
+MANIFEST = EngineManifest(EngineKey("a" * 64, "8.6.0", "NVIDIA H200", "9.0", "fp32"), "b" * 64, 6, "m.onnx")
+ONE_BOX = Detections(np.array([[10, 10, 50, 50]], np.float32), np.array([0.9], np.float32), np.array([0], np.int64))
+NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> BuildOptions:
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+    return BuildOptions(tmp_path / "m.onnx", calib_images=tmp_path, calib_count=1)
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BuildOptions]:
+    """What is asked of the builder, whose engines are files that name their precision; INT8 finds nothing."""
+    asked: list[BuildOptions] = []
+
+    def build(wanted: BuildOptions, *_: Any, **__: Any) -> BuildResult:
+        asked.append(wanted)
+        engine = tmp_path / f"{wanted.precision}.engine"
+        engine.write_text(wanted.precision)
+        return BuildResult(engine, replace(MANIFEST, notes=("built",)), True, ("new",))
+
+    def run(_: ModelFile, result: BuildResult, __: Any) -> tuple[list[Detections], int]:
+        precision = result.engine.stem
+        busy_ns = {"fp32": 3_000_000, "fp16": 2_000_000, "int8": 1_000_000}[precision]
+        return [NOTHING if precision == "int8" else ONE_BOX], busy_ns
+
+    monkeypatch.setattr(auto_precision, "build_engine", build)
+    monkeypatch.setattr(auto_precision, "_run", run)
+    return asked
+
+
+MODEL = ModelFile("m", "detect", {}, InputSpec(8, 8), "yolov8", ("zero",))
+
+
+def test_all_three_are_built_into_the_cache_and_the_best_is_copied(
+    options: BuildOptions, engines: list[BuildOptions], tmp_path: Path
+) -> None:
+    target = tmp_path / "out" / "named.engine"
+    target.parent.mkdir()
+    result = build_fastest(replace(options, save_engine=target), MODEL, 0.02)
+    assert [(o.precision, o.fp16, o.save_engine) for o in engines] == [
+        ("fp32", False, None),
+        ("fp16", True, None),
+        ("int8", True, None),
+    ]
+    assert (result.engine, target.read_text()) == (target, "fp16")
+    manifest = read_manifest(target)
+    assert manifest is not None and manifest.notes == (
+        "built",
+        "fp32: 3.000 ms, mAP50 drop 0.0000: slower",
+        "fp16: 2.000 ms, mAP50 drop 0.0000: taken",
+        "int8: 1.000 ms, mAP50 drop 1.0000: loses more than 0.02",
+    )
+    assert result.reasons[0] == "new" and result.manifest == manifest
+
+
+def test_without_a_name_it_stays_in_the_cache(
+    options: BuildOptions, engines: list[BuildOptions], tmp_path: Path
+) -> None:
+    assert build_fastest(options, MODEL, 1.0).engine == tmp_path / "int8.engine"
+
+
+def test_pictures_are_needed(options: BuildOptions, engines: list[BuildOptions]) -> None:
+    with pytest.raises(PerceptionError, match="--calibImages=FOLDER of what the camera sees"):
+        build_fastest(replace(options, calib_images=None), MODEL, 0.02)
+    assert engines == []
