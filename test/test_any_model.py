@@ -48,18 +48,22 @@ def tolerance_px(width: int, height: int) -> float:
     return 1.5 / min(WIDTH_PX / width, HEIGHT_PX / height)
 
 
+def expect_boxes_where_they_were_painted(detector: Detector) -> None:
+    for width, height in SIZES:
+        placed = placements(width, height)
+        found = detector.detect(paint(width, height, placed)).detections
+        names = [detector.model.label(int(i)) for i in found.class_ids]
+        assert sorted(names) == sorted(placed)
+        order = [names.index(name) for name in placed]
+        np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
+        np.testing.assert_allclose(found.scores, SCORE, atol=1e-5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_boxes_are_right_in_pictures_of_every_size(folder: Path, layout: str) -> None:
     with Detector.open(onnx_file(folder, layout)) as detector:
         assert detector.recognised.name == LAYOUTS[layout].head, detector.recognised.reason
-        for width, height in SIZES:
-            placed = placements(width, height)
-            found = detector.detect(paint(width, height, placed)).detections
-            names = [detector.model.label(int(i)) for i in found.class_ids]
-            assert sorted(names) == sorted(placed)
-            order = [names.index(name) for name in placed]
-            np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
-            np.testing.assert_allclose(found.scores, SCORE, atol=1e-5)
+        expect_boxes_where_they_were_painted(detector)
         assert len(detector.detect(paint(640, 480, {})).detections) == 0
 
 
@@ -87,13 +91,7 @@ def test_a_batch_fixed_at_three_is_filled_up(tmp_path: Path, layout: str) -> Non
         assert detector.info.inputs[0].shape[0] == 3
         assert "the network's batch is fixed at 3: places without a picture are filled" in detector.info.notes[0]
         assert detector.recognised.name == LAYOUTS[layout].head
-        for width, height in SIZES:
-            placed = placements(width, height)
-            found = detector.detect(paint(width, height, placed)).detections
-            names = [detector.model.label(int(i)) for i in found.class_ids]
-            assert sorted(names) == sorted(placed)
-            order = [names.index(name) for name in placed]
-            np.testing.assert_allclose(found.boxes_xyxy[order], as_rows(placed), atol=tolerance_px(width, height))
+        expect_boxes_where_they_were_painted(detector)
         assert detector.max_batch == 3
         pictures = [paint(*size, placements(*size)) for size in SIZES[:2]]
         for picture, result in zip(pictures, detector.detect_batch(pictures), strict=True):

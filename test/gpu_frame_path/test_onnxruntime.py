@@ -12,7 +12,6 @@ import pytest
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
 from trt_perception.detector import Detector
 from trt_perception.encodings import camera_frame
-from trt_perception.errors import BackendError
 from trt_perception.evaluation import pairwise_iou
 from trt_perception.scenes import heldout_scenes
 from trt_perception.types import Detections
@@ -31,11 +30,7 @@ def libraries() -> None:
 
 
 def detect_all(scenes: list[Any]) -> list[Detections]:
-    try:
-        detector = Detector.open("digits", "onnxruntime:cuda")
-    except BackendError as error:
-        pytest.skip(str(error))
-    with detector:
+    with Detector.open("digits", "onnxruntime:cuda") as detector:
         return [detector.detect(scene).detections for scene in scenes]
 
 
@@ -59,11 +54,7 @@ def test_frames_of_other_encodings_and_sizes() -> None:
     rng = np.random.default_rng(3)
     grey = rng.integers(0, 256, (200, 300), np.uint8)
     scene = next(iter(heldout_scenes(1, 640, 480, 5))).image_bgr
-    try:
-        detector = Detector.open("digits", "onnxruntime:cuda")
-    except BackendError as error:
-        pytest.skip(str(error))
-    with detector, Detector.open("digits", "onnxruntime:cpu") as judge:
+    with Detector.open("digits", "onnxruntime:cuda") as detector, Detector.open("digits", "onnxruntime:cpu") as judge:
         frames = [
             camera_frame("mono8", 300, 200, 300, grey.reshape(-1)),
             camera_frame("bgr8", 640, 480, 1920, scene.reshape(-1)),
