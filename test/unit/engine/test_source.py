@@ -88,7 +88,7 @@ def test_layers_kept_in_fp32_stay_out_of_the_conversion(options: BuildOptions) -
 def test_int8_can_be_calibrated_up_to_10(options: BuildOptions, images: CalibrationImages, how: dict[str, Any]) -> None:
     wanted = replace(options, int8=True, fp16=True, layer_precisions={"first": "fp32"}, **how)
     source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
-    assert source.flags == ("FP16", "INT8")
+    assert source.flags == ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")
     assert source.calibrate and source.constrain_layers
     with pytest.raises(PerceptionError, match="no INT8 calibrator"):
         prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
