@@ -64,7 +64,8 @@ def _join_casts(graph: Any) -> None:
             node.input[index] = exact.get(name, name)
     # A result of the model keeps its name.
     results = {exact[value.name]: value.name for value in graph.output if value.name in exact}
-    nodes, given = [], set()
+    nodes: list[Any] = []
+    given: set[str] = set()
     for node in graph.node:
         if given.isdisjoint(node.output) and exact.keys().isdisjoint(node.output):
             given.update(node.output)
