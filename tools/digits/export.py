@@ -1,6 +1,6 @@
 """Writes the trained network as ONNX and TorchScript, with the metadata that Ultralytics' own exports carry.
 
-Both take `images`, float32 (batch, 3, 320, 320), RGB, 0 to 1, and give `output0`, float32 (batch, 14, 2100): rows 0
+Both take `images`, float32 (batch, 3, 320, 320), RGB, 0 to 1, and give `output0`, float32 (batch, 14, 1600): rows 0
 to 3 are a box's centre x, centre y, width and height in pixels of the input, rows 4 to 13 the classes' scores.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tools.digits.data import LETTERBOX_GREY, SIDE_PX
-from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, ROWS, STRIDES_PX, ConvUnit, DigitNet, decode, decoding
+from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, ROWS, STRIDE_PX, ConvUnit, DigitNet, decode, decoding
 from trt_perception.checksum import file_sha256
 
 OPSET = 17
@@ -56,16 +56,15 @@ class ExportedNet(nn.Module):
     def __init__(self, network: DigitNet, side_px: int = SIDE_PX) -> None:
         super().__init__()
         self._network = fold_batch_norm(network.eval())
-        sizes = [(side_px // stride, side_px // stride) for stride in STRIDES_PX]
-        self._cell_counts = [height * width for height, width in sizes]
-        scale, offset = decoding(sizes, torch.device("cpu"))
-        self.register_buffer("scale", scale[None])
-        self.register_buffer("offset", offset[None])
+        cells = side_px // STRIDE_PX
+        scale, offset = decoding(cells, cells, torch.device("cpu"))
+        self._cell_count = len(scale)
+        self.register_buffer("scale", scale.T[None].contiguous())
+        self.register_buffer("offset", offset.T[None].contiguous())
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, 320, 320) to (B, 14, 2100)."""
-        levels = zip(self._network.levels(images), self._cell_counts, strict=True)
-        raw = torch.cat([level.reshape(-1, ROWS, count) for level, count in levels], dim=2)
+        """(B, 3, 320, 320) to (B, 14, 1600)."""
+        raw = self._network.raw(images).reshape(-1, ROWS, self._cell_count)
         return decode(raw, self.scale, self.offset)
 
 

@@ -31,7 +31,7 @@ def yolov8_tail(*, named: bool = True, quantized: bool = False) -> bytes:
     """
     rng = np.random.default_rng(2)
     cells = (np.stack(np.meshgrid(np.arange(8), np.arange(8))).reshape(1, 2, 64) + 0.5).astype(np.float32)
-    weights = {
+    weights: dict[str, Any] = {
         "w_box": rng.normal(size=(16, 3, 3, 3)).astype(np.float32),
         "w_score": rng.normal(size=(2, 3, 3, 3)).astype(np.float32),
         "w_bins": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1),

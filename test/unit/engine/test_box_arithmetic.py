@@ -79,7 +79,7 @@ def test_up_to_10_layers_are_asked_to_be_fp32_and_a_users_wish_makes_it_a_must(t
 
 
 @pytest.mark.parametrize("change", [{"fp32_boxes": False}, {"fp16": False}])
-def test_it_can_be_turned_off_and_means_nothing_in_fp32(tail: BuildOptions, change: dict[str, bool]) -> None:
+def test_it_can_be_turned_off_and_means_nothing_in_fp32(tail: BuildOptions, change: dict[str, Any]) -> None:
     plain = source(OLD, replace(tail, **change))
     assert (plain.fp32_tensors, plain.notes) == (frozenset(), ())
     assert "PREFER_PRECISION_CONSTRAINTS" not in plain.flags
