@@ -80,7 +80,8 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--noFP32Boxes",
         action="store_true",
-        help="let FP16 and INT8 also compute boxes behind the last convolutions, where FP16 rounds to 1/4 px",
+        help="let FP16 and INT8 also compute boxes behind the last convolutions, where FP16 rounds to 1/4 px, and INT8 "
+        "the last convolutions",
     )
     group.add_argument(
         "--precision",

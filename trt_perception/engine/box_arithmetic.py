@@ -6,7 +6,7 @@ not suffer from that: their values are small and their errors relative. The few 
 
 from __future__ import annotations
 
-from trt_perception.engine.onnx_nodes import read_nodes
+from trt_perception.engine.onnx_nodes import OnnxNode, read_nodes
 
 # Where the weights are; and where a model says by itself what is INT8. Bodies of loops may hold both.
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -38,15 +38,12 @@ def box_tensors(model: bytes) -> frozenset[str]:
     They depend on a convolution or matrix product and none depends on them. Scores' operators behind the last
     convolutions are among them: nothing in a graph tells a score from a coordinate. Raises ModelFileError.
     """
-    nodes = [node for node in read_nodes(model) if node.top_level]
+    nodes = _top_level(model)
     behind: set[str] = set()
     for node in nodes:
         if node.op_type in _HEAVY or (node.op_type not in _COUNTING and behind.intersection(node.inputs)):
             behind.update(node.outputs)
-    needed: set[str] = set()
-    for node in reversed(nodes):
-        if node.op_type in _HEAVY or needed.intersection(node.outputs):
-            needed.update(node.inputs)
+    needed = _needed_by_heavy(nodes)
     boxes: set[str] = set()
     for node in nodes:
         if needed.intersection(node.outputs) or not behind.intersection(node.inputs):
@@ -54,3 +51,26 @@ def box_tensors(model: bytes) -> frozenset[str]:
         if node.op_type in _ARITHMETIC or (node.op_type in _FOLLOWING and boxes.intersection(node.inputs)):
             boxes.update(node.outputs)
     return frozenset(boxes)
+
+
+def last_weighted(model: bytes) -> tuple[str, ...]:
+    """Names of the convolutions and matrix products behind which there is no further one.
+
+    What they give becomes boxes and scores directly: 127 steps are too few for that. Raises ModelFileError.
+    """
+    nodes = _top_level(model)
+    needed = _needed_by_heavy(nodes)
+    return tuple(n.name for n in nodes if n.op_type in _WEIGHTED and n.name and not needed.intersection(n.outputs))
+
+
+def _top_level(model: bytes) -> list[OnnxNode]:
+    return [node for node in read_nodes(model) if node.top_level]
+
+
+def _needed_by_heavy(nodes: list[OnnxNode]) -> set[str]:
+    """The tensors that heavy operators depend on."""
+    needed: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in _HEAVY or needed.intersection(node.outputs):
+            needed.update(node.inputs)
+    return needed

@@ -26,8 +26,8 @@ class BuildOptions:
     by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word → bytes.
     timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
     layer_precisions: layer or node name → fp32, fp16 or int8. fp32_boxes: FP32 for what computes boxes behind the last
-    convolutions (engine/box_arithmetic.py), also where FP16 or INT8 is allowed. tactic_sources: as trtexec,
-    `-CUDNN,+CUBLAS`. device: GPU index. force: build although a fitting engine is there.
+    convolutions (engine/box_arithmetic.py), also where FP16 or INT8 is allowed, and no Q/DQ around those.
+    tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device: GPU index. force: build although a fitting engine is there.
     """
 
     onnx: Path

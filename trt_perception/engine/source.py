@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
-from trt_perception.engine.box_arithmetic import box_tensors
+from trt_perception.engine.box_arithmetic import box_tensors, last_weighted
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.half_precision import convert_to_half
 from trt_perception.engine.options import BuildOptions
@@ -48,7 +48,8 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
                 "--int8 needs pictures of what the camera sees: give --calibImages=FOLDER, or with TensorRT up to 10 a "
                 "calibration cache, --calib=FILE"
             )
-        model = add_quantization(options.onnx, images, keep=lower)
+        last = [name for name in last_weighted(model) if options.fp32_boxes and name not in options.layer_precisions]
+        model = add_quantization(options.onnx, images, keep=[*lower, *last])
         notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
     if calibrate and images is None and (options.calib is None or not options.calib.is_file()):
         raise PerceptionError("--int8 needs pictures or a calibration cache: give --calibImages=FOLDER or --calib=FILE")

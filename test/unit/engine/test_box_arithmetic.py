@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
-from trt_perception.engine.box_arithmetic import box_tensors
+from trt_perception.engine.box_arithmetic import box_tensors, last_weighted
 from trt_perception.engine.builder import NativeBuild
 from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.engine.options import BuildOptions
@@ -37,6 +37,11 @@ def test_the_demo_models_decoding_and_nothing_else() -> None:
 def test_yolov8_from_distances_on() -> None:
     # Not the softmax, which has a convolution behind it; not what only moves a convolution's results.
     assert box_tensors(yolov8_tail()) == YOLOV8_BOXES
+
+
+def test_the_last_weighted_operators_are_those_that_boxes_and_scores_come_from() -> None:
+    assert last_weighted(yolov8_tail()) == ("conv_score_map", "conv_sides_map")
+    assert last_weighted(conv_model()) == ("second",)
 
 
 def test_what_the_model_says_is_int8_is_left_alone() -> None:

@@ -139,7 +139,9 @@ def test_a_layer_kept_out_of_int8_is_not_quantised(options: BuildOptions, images
         source = prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
         return sum(node.op_type == "DequantizeLinear" for node in read_nodes(source.model))
 
-    assert quantised(layer_precisions={"second": "fp32"}) < quantised()
+    assert quantised(layer_precisions={"first": "fp32"}) < quantised()
+    # The last one is, unless it is asked for.
+    assert quantised() < quantised(layer_precisions={"second": "int8"}) == quantised(fp32_boxes=False)
     with pytest.raises(PerceptionError, match="no node named third"):
         quantised(layer_precisions={"third": "fp32"})
 
