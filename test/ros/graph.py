@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -229,12 +229,6 @@ class TestCamera:
 
     def send_message(self, message: Image) -> None:
         self._publisher.publish(message)
-
-
-@contextmanager
-def ros_graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 def grey(width: int = 640, height: int = 480) -> Uint8Array:

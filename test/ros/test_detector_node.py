@@ -93,12 +93,6 @@ def running(shared_graph: Running) -> Iterator[Running]:
         mailbox.clear()
 
 
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
-
-
 def test_detections_and_latency_carry_the_images_header(running: Running) -> None:
     stamp = Time(sec=1234, nanosec=56789)
     running.camera.send(grey(), stamp=stamp, frame_id="front_camera_optical")

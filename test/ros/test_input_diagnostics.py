@@ -91,12 +91,6 @@ def watched() -> Iterator[Watched]:
         yield watched
 
 
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
-
-
 def test_nobody_publishes_and_no_image_is_anywhere(watched: Watched) -> None:
     watched.says(time.monotonic(), ERROR, "nobody publishes /cam", "no image topic is on the graph")
 

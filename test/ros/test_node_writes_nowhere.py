@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed", exc_type=ImportError)
 from vision_msgs.msg import Detection2DArray
 
-from test.ros.graph import Graph, end_node, grey, ros_graph
+from test.ros.graph import Graph, end_node, grey
 
 TRACED = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,truncate"
 # Shared memory of Fast DDS, and what every process may open for writing.
 HARMLESS = re.compile(r"/dev/(shm|null|tty)\b|/proc/(self|\d+)/")
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*)")
 _FAILED = re.compile(r"= -1 E[A-Z]+")
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with ros_graph() as graph:
-        yield graph
 
 
 def written(trace: Path) -> set[str]:

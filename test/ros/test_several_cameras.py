@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -60,12 +59,6 @@ class Robot:
         newest = self.diagnostics.messages[-1].status
         found = next(s for s in newest if s.name.endswith(status))
         return {v.key: v.value for v in found.values}
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.mark.parametrize("max_batch", [0, 1])

@@ -66,12 +66,6 @@ class Shells:
 
 
 @pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
-
-
-@pytest.fixture
 def shells(graph: Graph) -> Iterator[Shells]:
     shells = Shells(graph)
     yield shells
