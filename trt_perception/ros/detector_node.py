@@ -73,6 +73,11 @@ class DetectorNode(LifecycleNode):
             self._close_detector()
             self._running.supervisor.close()
 
+    def destroy_node(self) -> None:
+        """Leaves the graph at once; rclpy's own way keeps the state machine, and with it the node, to the end."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the model; on failure the node stays unconfigured and /diagnostics says why."""
         return self._guarded(self._configure)
