@@ -95,9 +95,10 @@ def test_the_demo_model_takes_four_cameras_in_one_run(graph: Graph) -> None:
     values = [values_of(newest(robot.latency[name])) for name in NAMES]
     assert [v["batch_size_count"] for v in values] == [4.0] * 4
     assert len({v["inference_ms"] for v in values}) == 1
-    # The images have one stamp; the clocks are compared anew for each.
+    # The images have one stamp; the clocks are compared anew for each, so that the starts differ a little. In turn they
+    # would differ by three runs.
     starts_ms = [v["inference_start_offset_ms"] for v in values]
-    assert max(starts_ms) - min(starts_ms) < 1.0
+    assert max(starts_ms) - min(starts_ms) < values[0]["inference_ms"]
 
 
 def test_a_graph_that_was_exported_for_one_picture_takes_one_at_a_time(graph: Graph) -> None:
