@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed", exc_type=ImportError)
 from vision_msgs.msg import Detection2DArray
 
-from test.ros.graph import Graph, end_node, grey
+from test.ros.graph import Graph, grey
+from trt_perception.ros.node_processes import end_process
 
 TRACED = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,truncate"
 # Shared memory of Fast DDS, and what every process may open for writing.
@@ -89,7 +90,7 @@ def test_a_node_writes_nowhere_but_into_the_log_folder(graph: Graph, tmp_path: P
         process.send_signal(signal.SIGINT)
         assert process.wait(60.0) == 0
     finally:
-        end_node(process)
+        end_process(process)
     assert trace.stat().st_size > 0
     strangers = {path for path in written(trace) if not path.startswith(str(logs))}
     assert strangers == set()
