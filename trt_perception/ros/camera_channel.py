@@ -21,6 +21,7 @@ from trt_perception.latency import latency_values
 from trt_perception.live_frames import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
 from trt_perception.ros import qos
+from trt_perception.ros.budget_caption import BudgetCaption
 from trt_perception.ros.image_thread import TakenElsewhere
 from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
@@ -37,8 +38,9 @@ _WINDOW_FRAMES = 1000
 class CameraChannel:
     """Owns one camera's publishers (from configure on) and its subscription (while active)."""
 
-    def __init__(self, node: LifecycleNode, prefix: str, transport: str) -> None:
+    def __init__(self, node: LifecycleNode, prefix: str, transport: str, caption: BudgetCaption) -> None:
         self._node = node
+        self._caption = caption
         self._prefix = prefix
         # The remapping of `image` holds for the compressed topic too.
         resolved = node.resolve_topic_name(f"{prefix}image")
@@ -161,7 +163,7 @@ class CameraChannel:
         for name, value in values.items():
             self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
         if self._annotated.get_subscription_count() > 0:
-            drawn = annotate(frame.image(), detections, frame.model)
+            drawn = annotate(frame.image(), detections, frame.model, self._caption.text(values["total_ms"]))
             self._annotated.publish(image_to_message(drawn, "bgr8", header.message()))
 
     def _class_texts(self, model: ModelFile) -> ClassTexts:
