@@ -21,6 +21,7 @@ from trt_perception.backends.base import (
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
 from trt_perception.backends.torch_frame_path import TorchFramePath
+from trt_perception.backends.torch_gpu_graph import suit_gpu
 from trt_perception.backends.torch_launcher import CudaLauncher
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
@@ -67,6 +68,9 @@ class TorchScriptBackend(Backend):
     _module: torch.jit.ScriptModule | None = None
     _profiler: Any = None
     _frame_path: TorchFramePath | None = None
+    # The graph was rewritten for this GPU; what ran before that failed is kept, since CUDA graphs read its weights.
+    _suited: bool = False
+    _replaced: Any = None
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -86,6 +90,8 @@ class TorchScriptBackend(Backend):
         self._device = torch.device(device)
         self._dtype = torch.float16 if half else torch.float32
         self._module = self._load(torch)
+        if settings.freeze and self._device.type == "cuda":
+            self._suit_gpu(torch, notes)
         if settings.profile_to:
             require_writable_setting(self.request, "profile_to", settings.profile_to)
             self._profiler = torch.profiler.profile(record_shapes=True)
@@ -129,6 +135,13 @@ class TorchScriptBackend(Backend):
                 f"{self.request}: there is no GPU {self.device_index}; torch sees {count} (cuda:0 to cuda:{count - 1})"
             )
         return f"cuda:{self.device_index}", None
+
+    def _suit_gpu(self, torch: Any, notes: list[str]) -> None:
+        try:
+            self._suited = suit_gpu(torch, self._module, channels_last=self._dtype == torch.float16)
+        except (*_TORCH_ERRORS, AttributeError) as error:
+            self._module = self._load(torch)
+            notes.append(f"slower than it could be: torch {torch.__version__} cannot rewrite it: {_last_line(error)}")
 
     def _load(self, torch: Any) -> Any:
         # A pickle can run code, so what is no archive never reaches torch, whatever its version does with it.
@@ -206,6 +219,23 @@ class TorchScriptBackend(Backend):
 
     def _outputs(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """The network's tensors, flat and as float32 where they are half precision."""
+        try:
+            return self._run_module(batch)
+        except RuntimeError as error:
+            if not self._suited or self._torch.cuda.is_current_stream_capturing():
+                raise
+            # `view` refuses to join axes of pictures whose channels lie side by side.
+            self._run_as_exported(error)
+            return self._run_module(batch)
+
+    def _run_as_exported(self, error: RuntimeError) -> None:
+        self._suited = False
+        self._replaced, self._module = self._module, self._load(self._torch)
+        note = f"the network keeps its own memory layout, which is slower: {_last_line(error)}"
+        if self._info is not None:
+            self._info = replace(self._info, notes=(*self._info.notes, note))
+
+    def _run_module(self, batch: torch.Tensor) -> list[torch.Tensor]:
         assert self._module is not None
         outputs = _flatten(self._torch, self._module(batch))
         for output in outputs:
@@ -223,7 +253,7 @@ class TorchScriptBackend(Backend):
         if path is not None:
             path.close()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
-        self._module = None
+        self._module = self._replaced = None
         if was_on_cuda:
             self._torch.cuda.empty_cache()
 
