@@ -29,24 +29,28 @@ def suit_gpu(torch: Any, module: Any, *, channels_last: bool) -> bool:
         if weight is None or weight.dim() != _DIMENSIONS:
             continue
         if channels_last:
-            laid_out = weight.contiguous(memory_format=torch.channels_last)
-            node.replaceInput(_WEIGHT, _constant(graph, node, laid_out))
+            node.replaceInput(_WEIGHT, _constant(graph, node, _channels_last(torch, weight)))
             changed = True
         if bias is not None:
-            _split_bias(graph, node, bias, channels_last=channels_last)
+            added = bias.reshape(1, -1, 1, 1)
+            # The fuser hands a layout on only where it is that of every operand.
+            _split_bias(graph, node, _channels_last(torch, added) if channels_last else added)
             changed = True
     torch._C._jit_pass_dce(graph)
     torch._C._jit_pass_lint(graph)
     return changed
 
 
-def _split_bias(graph: Any, node: Any, bias: Any, *, channels_last: bool) -> None:
+def _channels_last(torch: Any, tensor: Any) -> Any:
+    """In that layout also by the strides of axes of one element, which torch's `contiguous` leaves as they are."""
+    _, channels, height, width = tensor.shape
+    strides = (channels * height * width, 1, channels * width, channels)
+    return tensor.contiguous(memory_format=torch.channels_last).as_strided(tensor.shape, strides)
+
+
+def _split_bias(graph: Any, node: Any, bias: Any) -> None:
     """convolution(x, w, b) becomes convolution(x, w) + b."""
-    count = bias.numel()
-    # The fuser hands a layout on only where every operand's strides are of it, those of axes of one element too.
-    strides = (count, 1, count, count) if channels_last else (count, 1, 1, 1)
-    spread = bias.as_strided((1, count, 1, 1), strides)
-    added, none, one = (_constant(graph, node, value) for value in (spread, None, 1))
+    added, none, one = (_constant(graph, node, value) for value in (bias, None, 1))
     node.replaceInput(_BIAS, none)
     bare = node.output()
     add = graph.create("aten::add", [bare, added, one])
