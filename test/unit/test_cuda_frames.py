@@ -216,7 +216,7 @@ def test_frames_of_any_size_one_after_the_other(opened: Any) -> None:
     assert path.max_batch == 1 and path.notes == ()
     for frame in (*FRAMES, *FRAMES[::-1]):
         result = path.run([frame], CHOICE)
-        assert len(plain(frame)) > 3
+        assert len(plain(frame))
         assert_plain(result.found[0], frame)
         times = result.times
         assert min(times.preprocess_ns, times.inference_ns, times.postprocess_ns, times.host_to_device_ns) > 0
@@ -275,7 +275,7 @@ def test_more_sizes_than_are_kept(opened: Any) -> None:
 
 
 def flood(pictures: AnyArray) -> list[NDArray[np.float32]]:
-    boxes = np.tile(np.float32([[40], [40], [20], [20], [0.9], [0.1], [0.1]]), (len(pictures), 1, CAPACITY + 1))
+    boxes = np.tile(np.array([[40], [40], [20], [20], [0.9], [0.1], [0.1]], np.float32), (len(pictures), 1, CAPACITY + 1))
     boxes[:, 0] += pictures.reshape(len(pictures), -1)[:, :1]
     return [boxes]
 
