@@ -219,25 +219,29 @@ class TorchScriptBackend(Backend):
 
     def _outputs(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """The network's tensors, flat and as float32 where they are half precision."""
+        assert self._module is not None
+        if not self._suited:
+            return self._run(self._module, batch.contiguous())
         try:
-            return self._run_module(batch)
+            return self._run(self._module, batch)
         except RuntimeError as error:
-            if not self._suited or self._torch.cuda.is_current_stream_capturing():
+            if self._torch.cuda.is_current_stream_capturing():
                 raise
             # `view` refuses to join axes of pictures whose channels lie side by side.
-            self._run_as_exported(error)
-            return self._run_module(batch)
+            module = self._load(self._torch)
+            outputs = self._run(module, batch.contiguous())
+            self._keep_layout(module, error)
+            return outputs
 
-    def _run_as_exported(self, error: RuntimeError) -> None:
+    def _keep_layout(self, module: Any, error: RuntimeError) -> None:
         self._suited = False
-        self._replaced, self._module = self._module, self._load(self._torch)
-        note = f"the network keeps its own memory layout, which is slower: {_last_line(error)}"
+        self._replaced, self._module = self._module, module
         if self._info is not None:
+            note = f"the network keeps its own memory layout, which is slower: {_last_line(error)}"
             self._info = replace(self._info, notes=(*self._info.notes, note))
 
-    def _run_module(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        assert self._module is not None
-        outputs = _flatten(self._torch, self._module(batch))
+    def _run(self, module: Any, batch: torch.Tensor) -> list[torch.Tensor]:
+        outputs = _flatten(self._torch, module(batch))
         for output in outputs:
             if output.device.type != self._device.type:
                 raise BackendError(f"{self.request}: an output came from {output.device}; export the model again")
