@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from trt_perception.backends.torch_gpu_graph import suit_gpu
+from trt_perception.backends.torch_gpu_graph import Convolutions, GpuModule, suit_gpu
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
 nn: Any = torch.nn
+
+TENSOR_CORES, NO_TENSOR_CORES = Convolutions(True, True, True), Convolutions(False, False, False)
 
 
 class Residual(nn.Module):
@@ -93,7 +95,8 @@ def convolutions(module: Any) -> list[Any]:
 def test_the_results_stay(network: Any, channels_last: bool) -> None:
     module = network()
     plain, suited = frozen(module), frozen(module)
-    assert suit_gpu(torch, suited, channels_last=channels_last) is (network is not Rows)
+    changed = suit_gpu(torch, suited, TENSOR_CORES if channels_last else NO_TENSOR_CORES)
+    assert changed is (channels_last and network in (Residual, Choice))
     for seed, count in enumerate((1, 1, 1, 2, 3)):
         generator = torch.Generator().manual_seed(seed)
         pictures = torch.randn((count, 3, 12, 16), generator=generator)
@@ -103,7 +106,7 @@ def test_the_results_stay(network: Any, channels_last: bool) -> None:
 
 def test_a_bias_becomes_an_addition_and_weights_lie_channel_by_channel() -> None:
     module = frozen(Residual())
-    suit_gpu(torch, module, channels_last=True)
+    suit_gpu(torch, module, TENSOR_CORES)
     for node in convolutions(module):
         _, weight, bias, *_ = node.inputs()
         assert bias.toIValue() is None
@@ -116,13 +119,62 @@ def test_a_bias_becomes_an_addition_and_weights_lie_channel_by_channel() -> None
 
 def test_where_a_network_reads_memory_itself_its_layout_stays() -> None:
     module = frozen(Strides())
-    suit_gpu(torch, module, channels_last=True)
+    suit_gpu(torch, module, TENSOR_CORES)
     (node,) = convolutions(module)
     assert list(node.inputs())[1].toIValue().stride() == (3, 1, 1, 1)
 
 
-def test_what_needs_its_own_layout_fails_loudly() -> None:
-    module = frozen(Joined())
-    suit_gpu(torch, module, channels_last=True)
-    with torch.inference_mode(), pytest.raises(RuntimeError, match="view size is not compatible"):
-        module(torch.zeros(1, 3, 4, 4))
+def test_a_traced_network_gets_the_switches_of_now() -> None:
+    """Tracing writes those of torch at that time into the graph."""
+    example = torch.zeros(1, 3, 8, 8)
+    traced = torch.jit.freeze(torch.jit.trace(Residual().eval(), example))
+    for wanted in (TENSOR_CORES, NO_TENSOR_CORES):
+        suit_gpu(torch, traced, wanted)
+        for node in traced.graph.findAllNodes("aten::_convolution"):
+            *_, benchmark, deterministic, enabled, tf32 = (value.toIValue() for value in node.inputs())
+            assert (benchmark, deterministic, enabled, tf32) == (wanted.benchmark, False, True, wanted.tf32)
+    with torch.inference_mode():
+        assert traced(example).shape == (1, 6, 128)
+
+
+@pytest.fixture
+def never_capturing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torch without CUDA cannot be asked."""
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+
+
+@pytest.mark.usefixtures("never_capturing")
+def test_what_needs_its_own_layout_has_it_and_says_so() -> None:
+    told: list[str] = []
+    module = GpuModule(torch, lambda: frozen(Joined()), TENSOR_CORES, told.append)
+    assert module.channels_last and not told
+    pictures = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = frozen(Joined())(pictures.contiguous())
+        for _ in range(3):
+            torch.testing.assert_close(module(pictures), expected)
+    assert not module.channels_last
+    (note,) = told
+    assert "needs its own memory layout (RuntimeError: view size is not compatible" in note
+
+
+@pytest.mark.usefixtures("never_capturing")
+def test_what_fails_in_any_layout_says_nothing_against_this_one() -> None:
+    """As two pictures do in a network that was traced for one."""
+    told: list[str] = []
+    module = GpuModule(torch, lambda: frozen(Residual()), TENSOR_CORES, told.append)
+    with torch.inference_mode():
+        with pytest.raises(RuntimeError, match="channels"):
+            module(torch.zeros(1, 5, 8, 8))
+        assert module(torch.zeros(1, 3, 8, 8)).shape == (1, 6, 128)
+    assert module.channels_last and not told
+
+
+def test_a_torch_whose_graphs_cannot_be_changed_runs_them_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_jit_pass_lint")
+    told: list[str] = []
+    module = GpuModule(torch, lambda: frozen(Residual()), TENSOR_CORES, told.append)
+    assert not module.channels_last and "cannot change the network" in told[0]
+    pictures = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(pictures), frozen(Residual())(pictures))

@@ -17,6 +17,8 @@ _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL leaves other threads' allocations alone.
 _EVENT_RECORD_EXTERNAL = 1
 _CAPTURE_THREAD_LOCAL = 1
+# CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_SET_CAPTURE_DEPENDENCIES.
+_CAPTURING, _SET_DEPENDENCIES = 1, 1
 
 _pointer = ctypes.c_void_p
 _address = ctypes.c_uint64
@@ -42,8 +44,13 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cuStreamCreate": (_pointer, _unsigned),
     "cuStreamDestroy_v2": (_pointer,),
     "cuStreamSynchronize": (_pointer,),
+    "cuStreamBeginCapture_v2": (_pointer, ctypes.c_int),
+    "cuStreamEndCapture": (_pointer, _pointer),
     "cuGraphInstantiateWithFlags": (_pointer, _pointer, ctypes.c_ulonglong),
     "cuGraphLaunch": (_pointer, _pointer),
+    "cuStreamGetCaptureInfo_v2": (_pointer,) * 6,
+    "cuStreamUpdateCaptureDependencies": (_pointer, _pointer, _size, _unsigned),
+    "cuGraphAddChildGraphNode": (_pointer, _pointer, _pointer, _size, _pointer),
     "cuEventRecord": (_pointer, _pointer),
     "cuEventRecordWithFlags": (_pointer, _pointer, _unsigned),
     "cuEventElapsedTime": (_pointer, _pointer, _pointer),
@@ -196,7 +203,8 @@ class RowsUpload:
         """Addresses as numbers."""
         self._copy.src_host = host
         self._copy.dst_device = device
-        require_success("cuMemcpy2DAsync", self._enqueue(self._reference, stream))
+        if code := self._enqueue(self._reference, stream):
+            require_success("cuMemcpy2DAsync", code)
 
 
 class TimingEvent:
@@ -213,12 +221,13 @@ class TimingEvent:
         """Marks the stream's present end; `captured` while the stream is being recorded as a graph."""
         if captured:
             call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
-        else:
-            require_success("cuEventRecord", self._record(self._handle, stream))
+        elif code := self._record(self._handle, stream):
+            require_success("cuEventRecord", code)
 
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""
-        require_success("cuEventElapsedTime", self._elapsed(self._result, self._handle, later._handle))
+        if code := self._elapsed(self._result, self._handle, later._handle):
+            require_success("cuEventElapsedTime", code)
         return round(self._milliseconds.value * 1e6)
 
     def close(self) -> None:
@@ -237,7 +246,8 @@ class Graph:
 
     def launch(self, stream: int) -> None:
         """Queues the recorded work."""
-        require_success("cuGraphLaunch", self._launch(self._executable, stream))
+        if code := self._launch(self._executable, stream):
+            require_success("cuGraphLaunch", code)
 
     def close(self) -> None:
         """Gives the graph back; a second call does nothing."""
@@ -278,3 +288,16 @@ class GraphRecording:
         if self._recorded:
             call("cuGraphDestroy", self._recorded)
             self._recorded = ctypes.c_void_p()
+
+
+def add_to_recording(stream: int, graph: int) -> bool:
+    """A copy of a CUgraph becomes the next step of what is recorded on the stream; False where nothing is."""
+    status, number = ctypes.c_int(), ctypes.c_uint64()
+    into, node, last, count = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
+    found: tuple[Any, ...] = (status, number, into, last, count)
+    call("cuStreamGetCaptureInfo_v2", stream, *(ctypes.byref(place) for place in found))
+    if status.value != _CAPTURING:
+        return False
+    call("cuGraphAddChildGraphNode", ctypes.byref(node), into, last, count.value, graph)
+    call("cuStreamUpdateCaptureDependencies", stream, ctypes.byref(node), 1, _SET_DEPENDENCIES)
+    return True
