@@ -158,7 +158,7 @@ def test_the_text_names_everything() -> None:
         "input images: float32 (batch, 3, 320, 320), dynamic axes 0",
         "opset: ai.onnx 17",
         "producer: pytorch",
-        "operators: Conv 56",
+        "operators: Conv 17",
         "metadata task: detect",
         "runs on: onnxruntime, cpu",
         "head: yolov8: 14 rows for 4 + 10 classes",
