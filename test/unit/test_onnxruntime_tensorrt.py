@@ -11,6 +11,7 @@ import pytest
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import onnxruntime_backend
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
 
 TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -86,7 +87,7 @@ def test_fp16_cache_and_workspace_reach_the_provider(
                 "trt_max_workspace_size": str(512 * 2**20),
             },
         ),
-        (CUDA, {"device_id": "1"}),
+        (CUDA, {"device_id": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}),
     ]
     assert cache.is_dir()
     assert (backend.info.provider, backend.info.device, backend.info.precision) == (TENSORRT, "cuda:1", "fp16")
@@ -129,4 +130,4 @@ def test_a_precision_is_for_tensorrt_alone(monkeypatch: pytest.MonkeyPatch, onnx
 
 def test_a_missing_part_says_what_to_install() -> None:
     with pytest.raises(BackendUnavailableError, match="pip install onnxruntime onnx"):
-        onnxruntime_backend.onnxruntime_part("no_such_part")
+        onnxruntime_part("no_such_part")

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from trt_perception.backends.onnxruntime_backend import onnxruntime_part
+from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.onnx_library import load_onnx, state_kernel_shapes
 from trt_perception.engine.onnx_nodes import read_nodes
