@@ -26,7 +26,7 @@ from benchmarks.hot_path.gpu_ways import (
     TORCHSCRIPT,
     WAYS,
 )
-from trt_perception.backends.tensorrt_runtime.cuda_driver import require_gpu
+from trt_perception.backends.cuda_frames.driver import require_gpu
 from trt_perception.statistics import summarize
 
 WIDTH, HEIGHT = 1920, 1080

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from test.contract.small_network import BIAS, METADATA, SIDE_PX, WEIGHT
-from trt_perception.backends.tensorrt_runtime.cuda_driver import require_gpu
+from trt_perception.backends.cuda_frames.driver import require_gpu
 from trt_perception.engine.build import build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions

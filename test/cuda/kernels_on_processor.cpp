@@ -10,12 +10,22 @@ extern "C" void run_prepare(const u8* staged, u64 frame_stride, void* tensor, co
     blockIdx = Index();
 }
 
-extern "C" void run_choose(const Output* out, const Choice* choice, Candidate* candidates, Counter* counters,
-                           u8* results, unsigned batch) {
+extern "C" void run_gather(const Output* out, const Choice* choice, Candidate* candidates, Counter* counters,
+                           unsigned batch) {
     for (blockIdx.y = 0; blockIdx.y < batch; ++blockIdx.y)
         for (blockIdx.x = 0; blockIdx.x < (unsigned)out->boxes; ++blockIdx.x)
             gather(*out, choice, candidates, counters);
     blockIdx = Index();
+}
+
+extern "C" void run_suppress(const Output* out, const Choice* choice, Candidate* candidates, Counter* counters,
+                             u8* results, unsigned batch) {
     for (blockIdx.x = 0; blockIdx.x < batch; ++blockIdx.x) suppress(*out, choice, candidates, counters, results);
     blockIdx = Index();
+}
+
+extern "C" void run_choose(const Output* out, const Choice* choice, Candidate* candidates, Counter* counters,
+                           u8* results, unsigned batch) {
+    run_gather(out, choice, candidates, counters, batch);
+    run_suppress(out, choice, candidates, counters, results, batch);
 }

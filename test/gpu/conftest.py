@@ -10,8 +10,8 @@ import pytest
 
 from test.gpu.networks import SIDE, write_network
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.cuda_frames.driver import require_gpu
 from trt_perception.backends.tensorrt_backend import TensorRtBackend
-from trt_perception.backends.tensorrt_runtime.cuda_driver import require_gpu
 from trt_perception.backends.tensorrt_runtime.engine_cache import CACHE_VARIABLE
 from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_tensorrt
 from trt_perception.engine.build import BuildResult, build_engine

@@ -13,9 +13,9 @@ import pytest
 from test.camera_encodings import encode
 from test.gpu.conftest import TACTICS
 from test.gpu.networks import SIDE, write_network
-from trt_perception.backends.tensorrt_runtime.cuda_driver import is_page_locked
+from trt_perception.backends.cuda_frames.driver import is_page_locked
+from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
-from trt_perception.backends.tensorrt_runtime.frame_geometry import ENCODINGS
 from trt_perception.detector import Detector
 from trt_perception.encodings import camera_frame, decode_frame, frame_of_image
 from trt_perception.engine.build import BuildResult, build_engine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trt_perception.backends.tensorrt_runtime.cuda_driver import require_gpu
+from trt_perception.backends.cuda_frames.driver import require_gpu
 from trt_perception.errors import BackendUnavailableError
 
 _folder = Path(__file__).parent

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from test.camera_encodings import encode
+from test.driver_on_processor import compile_for_the_processor
 from tools.cuda.compile_kernels import FOLDER, compile_to_ptx, nvrtc_library, source_hash
-from trt_perception.backends.frame_path import FramePlan, Survivors
-from trt_perception.backends.tensorrt_runtime.frame_geometry import (
+from trt_perception.backends.cuda_frames.geometry import (
     ENCODINGS,
     HEADER_BYTES,
     FrameHeader,
     frame_geometry,
 )
-from trt_perception.backends.tensorrt_runtime.kernel_structs import (
+from trt_perception.backends.cuda_frames.structs import (
     CAPACITY,
     RESULT_BYTES,
     ChoiceHeader,
@@ -33,6 +30,7 @@ from trt_perception.backends.tensorrt_runtime.kernel_structs import (
     input_struct,
     output_struct,
 )
+from trt_perception.backends.frame_path import FramePlan, Survivors
 from trt_perception.class_choice import ClassChoice
 from trt_perception.encodings import camera_frame, decode_frame
 from trt_perception.heads import HEADS, HeadContext, head_for
@@ -43,29 +41,13 @@ from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
 from trt_perception.types import AnyArray, TensorSpec, Thresholds
 
-CPP = Path(__file__).parents[1] / "cuda" / "kernels_on_processor.cpp"
 SOURCE = FOLDER / "frame_kernels.cu"
 RNG = np.random.default_rng(11)
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed")
-    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    line = [
-        compiler,
-        "-std=c++17",
-        "-O2",
-        "-ffp-contract=off",
-        "-shared",
-        "-fPIC",
-        f"-I{FOLDER}",
-        f"-I{CPP.parent}",
-        str(CPP),
-    ]
-    subprocess.run([*line, "-o", str(library)], check=True)
+    library = compile_for_the_processor("kernels_on_processor.cpp", tmp_path_factory.mktemp("kernels") / "kernels.so")
     return ctypes.CDLL(str(library))
 
 
@@ -328,5 +310,5 @@ def test_the_compiler_still_makes_the_same_ptx() -> None:
 
 
 def test_the_structures_have_the_kernels_sizes() -> None:
-    assert (HEADER_BYTES, ctypes.sizeof(InputStruct), ctypes.sizeof(OutputStruct)) == (64, 48, 64)
+    assert (HEADER_BYTES, ctypes.sizeof(InputStruct), ctypes.sizeof(OutputStruct)) == (64, 56, 64)
     assert (ctypes.sizeof(ChoiceHeader), RESULT_BYTES) == (32, 32 + 32 * CAPACITY)

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
 from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_writable_setting
+from trt_perception.backends.cuda_frames.path import CudaFramePath
+from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
@@ -22,9 +24,8 @@ from trt_perception.backends.tensorrt_runtime.engine_cache import (
     key_here,
     named_engine_problem,
 )
+from trt_perception.backends.tensorrt_runtime.engine_network import EngineNetwork
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
-from trt_perception.backends.tensorrt_runtime.frame_path import TensorRtFramePath
-from trt_perception.backends.tensorrt_runtime.kernel_structs import TYPES as INPUT_TYPES
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, load_tensorrt
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
@@ -77,7 +78,7 @@ class TensorRtBackend(Backend):
     path_settings: ClassVar[tuple[str, ...]] = ("cache_directory", "profile_to")
 
     _runner: EngineRunner | None = None
-    _path: TensorRtFramePath | None = None
+    _path: CudaFramePath | None = None
     _net: weakref.finalize[..., TensorRtBackend] | None = None
 
     @classmethod
@@ -165,21 +166,15 @@ class TensorRtBackend(Backend):
             reason = self._runner.no_graph_reason
             if reason is not None:
                 return f"it needs a CUDA graph: {reason}"
-            dtype = self._runner.inputs[0].dtype
-            if dtype not in INPUT_TYPES:
-                return f"the network takes {dtype}, the kernels write {', '.join(INPUT_TYPES)}"
-            integrated = self._runner.session.integrated
-            shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and integrated)
+            # TensorRT's own stream and context: the two ways take turns on them.
+            session = FrameSession(self.device_index, self._runner.session.stream_handle)
+            shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and session.integrated)
+            network = EngineNetwork(self._runner)
             try:
-                path = TensorRtFramePath(
-                    self._runner,
-                    plan,
-                    self._turn,
-                    streams=settings.streams,
-                    shared=shared,
-                )
+                path = CudaFramePath(network, session, plan, self._turn, streams=settings.streams, shared=shared)
             except BackendError as error:
                 return str(error)
+            self._runner.close_first(path.close)
             self._path = path
         if path.notes and self._info is not None:
             self._info = replace(self._info, notes=(*self._info.notes, *path.notes))

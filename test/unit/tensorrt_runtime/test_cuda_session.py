@@ -51,11 +51,6 @@ class FakeCuda:
     def memcpy_htod_async(self, *_: object) -> None:
         self.diary.append("up")
 
-    def module_from_buffer(self, ptx: bytes) -> FakeModule:
-        if not ptx.startswith(b".version"):
-            raise CudaError("cuModuleLoadDataEx failed: a PTX JIT compilation failed")
-        return FakeModule(self)
-
     def memcpy_dtoh_async(self, *_: object) -> None:
         self.diary.append("down")
 
@@ -102,29 +97,6 @@ class FakeStream:
     def synchronize(self) -> None:
         if self.failure:
             raise CudaError(self.failure)
-
-
-class FakeModule:
-    def __init__(self, cuda: FakeCuda) -> None:
-        self._cuda = cuda
-
-    def get_function(self, name: str) -> FakeFunction:
-        if name == "absent":
-            raise CudaError("cuModuleGetFunction failed: named symbol not found")
-        self._cuda.diary.append(f"get {name}")
-        return FakeFunction(self._cuda)
-
-
-class FakeFunction:
-    def __init__(self, cuda: FakeCuda) -> None:
-        self._cuda = cuda
-
-    def prepare(self, kinds: list[str]) -> FakeFunction:
-        self._cuda.diary.append(f"prepare {''.join(kinds)}")
-        return self
-
-    def prepared_async_call(self, grid: object, block: object, stream: object, *values: object) -> None:
-        self._cuda.diary.append(f"launch {grid} {block} {values}")
 
 
 class FakeMemory:
@@ -215,36 +187,6 @@ def test_results_come_back_and_free_memory_is_told(cuda: FakeCuda) -> None:
     assert cuda.diary == ["down"]
     assert session.free_bytes() == 2**30 - 256
     assert (session.stream_handle, session.stream) == (7, session._stream)
-
-
-def test_another_stream_shares_the_context(cuda: FakeCuda) -> None:
-    session = CudaSession(0)
-    second = session.second_stream()
-    assert second.stream is not session.stream
-    assert cuda.contexts == 1
-
-
-def test_a_kernel_is_prepared_once_and_launched_on_the_sessions_stream(cuda: FakeCuda) -> None:
-    session = CudaSession(0)
-    module = session.module(b".version 8.0")
-    cuda.diary.clear()
-    for value in (1, 2):
-        module.launch(session, "sample", (4, 1, 1), (64, 1, 1), [("P", 4096), ("i", value)])
-    assert cuda.diary == [
-        "get sample",
-        "prepare Pi",
-        "launch (4, 1, 1) (64, 1, 1) (4096, 1)",
-        "launch (4, 1, 1) (64, 1, 1) (4096, 2)",
-    ]
-    with pytest.raises(BackendError, match=r"the kernel absent cannot be launched: .*symbol not found"):
-        module.launch(session, "absent", (1, 1, 1), (1, 1, 1), [])
-    module.close()
-    module.close()
-
-
-def test_kernels_that_the_driver_does_not_take_are_said(cuda: FakeCuda) -> None:
-    with pytest.raises(BackendError, match=r"the driver does not take the kernels: .*PTX JIT"):
-        CudaSession(0).module(b"no PTX")
 
 
 def test_what_the_gpu_is(cuda: FakeCuda) -> None:

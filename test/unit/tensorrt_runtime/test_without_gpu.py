@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.tensorrt_backend import TensorRtBackend
-from trt_perception.backends.tensorrt_runtime import cuda_driver
 from trt_perception.errors import BackendError, BackendUnavailableError
 
 
@@ -58,21 +58,21 @@ class FakeDriver:
     ("code", "remedy"), [(35, "update the NVIDIA driver"), (100, "CUDA_VISIBLE_DEVICES"), (803, "restart"), (7, "smi")]
 )
 def test_a_driver_that_does_not_start_is_explained(monkeypatch: pytest.MonkeyPatch, code: int, remedy: str) -> None:
-    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver(init=code))
+    monkeypatch.setattr(driver, "_library", lambda: FakeDriver(init=code))
     with pytest.raises(BackendUnavailableError, match=rf"CUDA_ERROR_TEST \(error {code}\).*{remedy}"):
-        cuda_driver.require_gpu(0)
+        driver.require_gpu(0)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver(count=2))
-    cuda_driver.require_gpu(1)
+    monkeypatch.setattr(driver, "_library", lambda: FakeDriver(count=2))
+    driver.require_gpu(1)
     with pytest.raises(BackendUnavailableError, match=r"no GPU cuda:2; the driver has 2"):
-        cuda_driver.require_gpu(2)
+        driver.require_gpu(2)
 
 
 def test_the_drivers_cuda_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "_library", lambda: FakeDriver())
-    assert cuda_driver.cuda_version() == (12, 6)
+    monkeypatch.setattr(driver, "_library", lambda: FakeDriver())
+    assert driver.cuda_version() == (12, 6)
 
 
 @pytest.mark.parametrize("request_text", ["tensorrt:cpu", "tensorrt:fp8"])

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from trt_perception.backends.tensorrt_runtime.cuda_driver import require_gpu
+from trt_perception.backends.cuda_frames.driver import require_gpu
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.errors import BackendError, BackendUnavailableError
-from trt_perception.types import AnyArray, Uint8Array
+from trt_perception.types import AnyArray
 
 _contexts: dict[int, Any] = {}
 _contexts_lock = threading.Lock()
@@ -127,34 +127,6 @@ class CudaSession:
             ) from error
         return Buffer(self._cuda, self._stream, host, device)
 
-    @property
-    def integrated(self) -> bool:
-        """True where GPU and processor share one memory (Jetson), so that copies only cost time."""
-        device = self._cuda.Device(self.device_index)
-        return bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED))
-
-    def shared_buffer(self, size: int) -> SharedBuffer:
-        """Page-locked bytes that the device reads where they lie; raises BackendError."""
-        try:
-            flags = self._cuda.host_alloc_flags.DEVICEMAP
-            host = self._cuda.pagelocked_empty((size,), np.uint8, mem_flags=flags)
-            return SharedBuffer(host, int(host.base.get_device_pointer()))
-        except self._cuda.Error as error:
-            raise BackendError(
-                f"the GPU cannot read {size} bytes of the host's memory: {explain(str(error))}"
-            ) from error
-
-    def second_stream(self) -> CudaSession:
-        """Another session on the same context, with a stream of its own; the caller closes it."""
-        return CudaSession(self.device_index)
-
-    def module(self, ptx: bytes) -> CudaModule:
-        """Kernels from PTX, compiled by the driver; raises BackendError where it does not take them."""
-        try:
-            return CudaModule(self._cuda, self._cuda.module_from_buffer(ptx))
-        except self._cuda.Error as error:
-            raise BackendError(f"the driver does not take the kernels: {explain(str(error))}") from error
-
     def free_bytes(self) -> int:
         """Device memory that is free at this moment, for all processes."""
         with self.current():
@@ -165,49 +137,6 @@ class CudaSession:
         if self._stream is not None:
             with self.current():
                 self._stream = None
-
-
-@dataclass(frozen=True, eq=False)
-class SharedBuffer:
-    """uint8 memory of the host, and its address on the device."""
-
-    host: Uint8Array
-    address: int
-
-    def close(self) -> None:
-        """Its memory goes with the last array over it."""
-
-
-class CudaModule:
-    """Loaded kernels. `launch` names one, its grid and block, and its arguments as (pycuda's format, value)."""
-
-    def __init__(self, cuda: Any, module: Any) -> None:
-        self._cuda = cuda
-        self._module: Any = module
-        self._functions: dict[str, Any] = {}
-
-    def launch(
-        self,
-        session: CudaSession,
-        name: str,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: Sequence[tuple[str, Any]],
-    ) -> None:
-        """Queues a kernel on the session's stream; raises BackendError."""
-        try:
-            if name not in self._functions:
-                function = self._module.get_function(name)
-                self._functions[name] = function.prepare([kind for kind, _ in arguments])
-            values = [value for _, value in arguments]
-            self._functions[name].prepared_async_call(grid, block, session.stream, *values)
-        except self._cuda.Error as error:
-            raise BackendError(f"the kernel {name} cannot be launched: {explain(str(error))}") from error
-
-    def close(self) -> None:
-        """Unloads the kernels; a second call does nothing."""
-        self._functions.clear()
-        self._module = None
 
 
 class Buffer:

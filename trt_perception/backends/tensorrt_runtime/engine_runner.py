@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.base import RawOutputs
-from trt_perception.backends.tensorrt_runtime.cuda_driver import Graph, GraphRecording, TimingEvent
+from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, TimingEvent
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
@@ -130,25 +130,21 @@ class EngineRunner:
             raise BackendError(f"no room for one more execution context, {size:.0f} MiB: {explain(messages.summary())}")
         return context
 
-    def bind(
-        self, session: CudaSession, shape: tuple[int, ...], context: Any = None
-    ) -> tuple[Callable[[], None], Buffer, tuple[Buffer, ...]]:
-        """What queues one inference of that shape on a context (its own when None), and its input and outputs.
-
-        The caller closes the buffers.
-        """
+    def set_shape(self, shape: tuple[int, ...], context: Any = None) -> tuple[TensorSpec, ...]:
+        """Gives a context (its own when None) that input shape; the outputs then, with the types of their memory."""
         context = context or self._context
-        with ExitStack() as undo:
-            source = self._buffer(session, undo, self.inputs[0].name, shape)
-            if not context.set_input_shape(self.inputs[0].name, shape):
-                raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
-            outputs = [
-                self._buffer(session, undo, name, self._output_shape(context, name)) for name in self._output_names
-            ]
-            undo.pop_all()
-        names = (self.inputs[0].name, *self._output_names)
-        addresses = [(name, buffer.address) for name, buffer in zip(names, (source, *outputs), strict=True)]
-        return partial(self._enqueue, context, session.stream_handle, shape, addresses), source, tuple(outputs)
+        if not context.set_input_shape(self.inputs[0].name, shape):
+            raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
+        return tuple(
+            TensorSpec(name, _DTYPES[self._engine.get_tensor_dtype(name).name], self._output_shape(context, name))
+            for name in self._output_names
+        )
+
+    def inference(
+        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: Any = None
+    ) -> Callable[[], None]:
+        """What queues one inference of that shape; addresses: of every tensor by its name."""
+        return partial(self._enqueue, context or self._context, stream, shape, tuple(addresses.items()))
 
     @property
     def device_memory_bytes(self) -> int:
@@ -276,9 +272,12 @@ class EngineRunner:
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         """Sets the shape, allocates, tells TensorRT the addresses, runs once and records the graph."""
         with ExitStack() as undo:
-            enqueue, source, outputs = self.bind(self._session, shape)
-            for buffer in (source, *outputs):
-                undo.callback(buffer.close)
+            given = TensorSpec(self.inputs[0].name, self.inputs[0].dtype, shape)
+            specs = (given, *self.set_shape(shape))
+            buffers = [self._buffer(undo, spec) for spec in specs]
+            source, *outputs = buffers
+            addresses = {spec.name: buffer.address for spec, buffer in zip(specs, buffers, strict=True)}
+            enqueue = self.inference(self._session.stream_handle, shape, addresses)
             source.host.fill(0)
             events: list[TimingEvent] = []
             for _ in range(4):
@@ -289,7 +288,7 @@ class EngineRunner:
             self._session.synchronize()
             graph, reason = self._record(enqueue, source, outputs, events)
             undo.pop_all()
-        return _Bound(shape, enqueue, source, outputs, tuple(events), graph, reason)
+        return _Bound(shape, enqueue, source, tuple(outputs), tuple(events), graph, reason)
 
     def _record(
         self, enqueue: Callable[[], None], source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
@@ -335,8 +334,8 @@ class EngineRunner:
             output.download()
         downloaded.record(stream, captured=captured)
 
-    def _buffer(self, session: CudaSession, undo: ExitStack, name: str, shape: tuple[int, ...]) -> Buffer:
-        buffer = session.buffer(shape, _DTYPES[self._engine.get_tensor_dtype(name).name])
+    def _buffer(self, undo: ExitStack, spec: TensorSpec) -> Buffer:
+        buffer = self._session.buffer([n or 0 for n in spec.shape], spec.dtype)
         undo.callback(buffer.close)
         return buffer
 

@@ -51,9 +51,10 @@ struct Frame {
 struct Column { int x0, x1, weight0, weight1; };
 struct Row { int luma0, luma1, chroma0, chroma1, weight0, weight1, unused0, unused1; };
 
-// The input tensor: value = byte * factor + shift, in the network's order of channels.
+// The input tensor: value = byte * factor + shift, in the network's order of channels. Strides are elements.
 struct Input {
     int width, height, channels, type, red_first;
+    int pixel_stride, plane_stride;  // from a pixel to its neighbour, and from one channel of it to the next
     float pad, factor[3], shift[3];
 };
 
@@ -106,8 +107,9 @@ extern "C" __global__ void prepare(const u8* staged, u64 frame_stride, void* ten
     if (x >= input.width || y >= input.height) return;
     const u8* base = staged + blockIdx.z * frame_stride;
     const Frame& frame = *(const Frame*)base;
-    const u64 plane = (u64)input.width * input.height;
-    const u64 first = blockIdx.z * input.channels * plane + (u64)y * input.width + x;
+    const u64 pixels = (u64)input.width * input.height;
+    const u64 first = blockIdx.z * input.channels * pixels + ((u64)y * input.width + x) * input.pixel_stride;
+    const u64 plane = input.plane_stride;
     const int column_at = x - frame.left, row_at = y - frame.top;
     if (column_at < 0 || row_at < 0 || column_at >= frame.width || row_at >= frame.height) {
 #pragma unroll

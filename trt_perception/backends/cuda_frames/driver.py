@@ -1,4 +1,4 @@
-"""The few calls of the CUDA driver that pycuda does not offer: is there a GPU at all, timing events, graphs.
+"""The CUDA driver by ctypes: is there a GPU at all, memory, copies, kernels, timing events, graphs.
 
 Everything goes through libcuda, which comes with the NVIDIA driver, so nothing has to be installed for it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from trt_perception.errors import BackendError, BackendUnavailableError
@@ -19,35 +20,48 @@ _CAPTURE_THREAD_LOCAL = 1
 
 _pointer = ctypes.c_void_p
 _address = ctypes.c_uint64
+_size = ctypes.c_size_t
+_unsigned = ctypes.c_uint
 # Where a plain number is passed, which ctypes would cut to 32 bits.
-_ARGUMENTS = {
-    "cuGraphInstantiateWithFlags": (_pointer, _pointer, ctypes.c_ulonglong),
-    "cuMemcpyHtoDAsync_v2": (_address, _pointer, ctypes.c_size_t, _pointer),
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "cuCtxPushCurrent_v2": (_pointer,),
+    "cuCtxPopCurrent_v2": (_pointer,),
+    "cuMemAlloc_v2": (_pointer, _size),
+    "cuMemFree_v2": (_address,),
+    "cuMemHostAlloc": (_pointer, _size, _unsigned),
+    "cuMemHostGetDevicePointer_v2": (_pointer, _pointer, _unsigned),
+    "cuMemFreeHost": (_pointer,),
+    "cuMemsetD8Async": (_address, ctypes.c_ubyte, _size, _pointer),
+    "cuMemcpyHtoDAsync_v2": (_address, _pointer, _size, _pointer),
+    "cuMemcpyDtoHAsync_v2": (_pointer, _address, _size, _pointer),
     "cuMemcpy2DAsync_v2": (_pointer, _pointer),
+    "cuModuleLoadData": (_pointer, ctypes.c_char_p),
+    "cuModuleGetFunction": (_pointer, _pointer, ctypes.c_char_p),
+    "cuModuleUnload": (_pointer,),
+    "cuLaunchKernel": (_pointer, *(_unsigned,) * 7, _pointer, _pointer, _pointer),
+    "cuStreamCreate": (_pointer, _unsigned),
+    "cuStreamDestroy_v2": (_pointer,),
+    "cuStreamSynchronize": (_pointer,),
+    "cuGraphInstantiateWithFlags": (_pointer, _pointer, ctypes.c_ulonglong),
     "cuGraphLaunch": (_pointer, _pointer),
     "cuEventRecord": (_pointer, _pointer),
-    "cuEventRecordWithFlags": (_pointer, _pointer, ctypes.c_uint),
+    "cuEventRecordWithFlags": (_pointer, _pointer, _unsigned),
     "cuEventElapsedTime": (_pointer, _pointer, _pointer),
-    "cuStreamSynchronize": (_pointer,),
     "cuPointerGetAttribute": (_pointer, ctypes.c_int, _address),
 }
-_SIDE = (
-    ("x_bytes", ctypes.c_size_t),
-    ("y", ctypes.c_size_t),
-    ("type", ctypes.c_uint),
-    ("host", _pointer),
-    ("device", _address),
-    ("array", _pointer),
-    ("pitch", ctypes.c_size_t),
-)
 # cuda.h: CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST, CU_MEMORYTYPE_DEVICE.
 _ATTRIBUTE_MEMORY_TYPE, _HOST, _DEVICE = 2, 1, 2
 
 # CUresult → what to do; the driver itself names and describes every code.
 _REMEDIES = {
+    2: "take a smaller batch, or end other programs on the GPU",
     35: "update the NVIDIA driver, or install libraries made for the CUDA version that nvidia-smi shows",
     100: "no GPU is visible: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in a container, --gpus all",
     101: "check CUDA_VISIBLE_DEVICES and the index after cuda:",
+    209: "the kernels are for GPUs of compute capability 7.2 and newer",
+    222: "the driver is older than that of CUDA 11.4: update it",
+    700: "a kernel failed and this process cannot use the GPU any more: start it again",
+    719: "a kernel failed and this process cannot use the GPU any more: start it again",
     803: "the driver's kernel module and library differ: restart the machine after a driver update",
     804: "the driver is too old for the forward-compatibility package: update the driver",
     999: "restart the machine, or reload the driver's kernel modules (nvidia_uvm)",
@@ -56,8 +70,17 @@ _REMEDIES = {
 
 @functools.cache
 def _library() -> ctypes.CDLL:
+    return _load(ctypes.CDLL)
+
+
+@functools.cache
+def _library_that_keeps_the_lock() -> ctypes.CDLL:
+    return _load(ctypes.PyDLL)
+
+
+def _load(kind: type[ctypes.CDLL]) -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(_LIBRARY)
+        library = kind(_LIBRARY)
     except OSError as error:
         raise BackendUnavailableError(
             f"there is no NVIDIA driver here ({error}); install it, or in a container start with --gpus all"
@@ -69,13 +92,31 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: Any) -> None:
     """Calls a driver function; raises BackendError with CUDA's name for what went wrong and the remedy."""
-    library = _library()
-    code = int(getattr(library, name)(*arguments))
-    if code == 0:
-        return
-    raise BackendError(f"{name} failed: {_error_name(library, code)}; {_REMEDIES.get(code, 'see nvidia-smi')}")
+    require_success(name, int(_function(_library(), name)(*arguments)))
+
+
+def quick(name: str) -> Callable[..., int]:
+    """A driver function that only queues, for each frame; its result goes to require_success.
+
+    The interpreter's lock is kept: giving it up for a microsecond lets another thread take it for milliseconds.
+    """
+    return _function(_library_that_keeps_the_lock(), name)
+
+
+def _function(library: ctypes.CDLL, name: str) -> Callable[..., int]:
+    function: Callable[..., int] | None = getattr(library, name, None)
+    if function is None:
+        raise BackendError(f"the NVIDIA driver has no {name}; update it to that of CUDA 11.4 or newer")
+    return function
+
+
+def require_success(name: str, code: int) -> None:
+    """Raises the BackendError of a driver function's result, unless that is 0."""
+    if code:
+        text = _error_name(_library(), code)
+        raise BackendError(f"{name} failed: {text}; {_REMEDIES.get(code, 'see nvidia-smi')}")
 
 
 def _error_name(library: ctypes.CDLL, code: int) -> str:
@@ -87,9 +128,9 @@ def _error_name(library: ctypes.CDLL, code: int) -> str:
 def require_gpu(index: int) -> None:
     """Raises BackendUnavailableError unless the driver works and has a GPU of that index."""
     try:
-        _call("cuInit", 0)
+        call("cuInit", 0)
         count = ctypes.c_int()
-        _call("cuDeviceGetCount", ctypes.byref(count))
+        call("cuDeviceGetCount", ctypes.byref(count))
     except BackendUnavailableError:
         raise
     except BackendError as error:
@@ -103,13 +144,26 @@ def require_gpu(index: int) -> None:
 def cuda_version() -> tuple[int, int]:
     """The newest CUDA version that the installed driver runs, as nvidia-smi shows it."""
     version = ctypes.c_int()
-    _call("cuDriverGetVersion", ctypes.byref(version))
+    call("cuDriverGetVersion", ctypes.byref(version))
     return version.value // 1000, version.value % 1000 // 10
 
 
-def upload(device: int, host: int, size: int, stream: int) -> None:
-    """Queues a copy of `size` bytes from page-locked memory to the device; addresses as numbers."""
-    _call("cuMemcpyHtoDAsync_v2", device, host, size, stream)
+def is_page_locked(address: int) -> bool:
+    """True for host memory that the driver has locked, from which copies need no detour."""
+    kind = _unsigned(0)
+    code = quick("cuPointerGetAttribute")(ctypes.byref(kind), _ATTRIBUTE_MEMORY_TYPE, address)
+    return int(code) == 0 and kind.value == _HOST
+
+
+_SIDE = (
+    ("x_bytes", _size),
+    ("y", _size),
+    ("type", _unsigned),
+    ("host", _pointer),
+    ("device", _address),
+    ("array", _pointer),
+    ("pitch", _size),
+)
 
 
 class _Copy2D(ctypes.Structure):
@@ -118,36 +172,31 @@ class _Copy2D(ctypes.Structure):
     _fields_ = [
         *((f"src_{name}", kind) for name, kind in _SIDE),
         *((f"dst_{name}", kind) for name, kind in _SIDE),
-        ("width_bytes", ctypes.c_size_t),
-        ("height", ctypes.c_size_t),
+        ("width_bytes", _size),
+        ("height", _size),
     ]
 
 
-def upload_rows(device: int, host: int, host_step: int, row_bytes: int, rows: int, stream: int) -> None:
-    """Queues a copy of rows that are host_step bytes apart in page-locked memory; on the device they touch."""
-    copy = _Copy2D(
-        src_type=_HOST,
-        src_host=host,
-        src_pitch=host_step,
-        dst_type=_DEVICE,
-        dst_device=device,
-        dst_pitch=row_bytes,
-        width_bytes=row_bytes,
-        height=rows,
-    )
-    _call("cuMemcpy2DAsync_v2", ctypes.byref(copy), stream)
+class RowsUpload:
+    """A copy of rows that are host_step bytes apart in page-locked memory; on the device they touch."""
 
+    def __init__(self, host_step: int, row_bytes: int, rows: int) -> None:
+        self._copy = _Copy2D(
+            src_type=_HOST,
+            src_pitch=host_step,
+            dst_type=_DEVICE,
+            dst_pitch=row_bytes,
+            width_bytes=row_bytes,
+            height=rows,
+        )
+        self._reference = ctypes.byref(self._copy)
+        self._enqueue = quick("cuMemcpy2DAsync_v2")
 
-def is_page_locked(address: int) -> bool:
-    """True for host memory that the driver has locked, from which copies need no detour."""
-    kind = ctypes.c_uint(0)
-    code = _library().cuPointerGetAttribute(ctypes.byref(kind), _ATTRIBUTE_MEMORY_TYPE, address)
-    return int(code) == 0 and kind.value == _HOST
-
-
-def synchronize(stream: int) -> None:
-    """Waits for the stream; other Python threads run meanwhile."""
-    _call("cuStreamSynchronize", stream)
+    def queue(self, device: int, host: int, stream: int) -> None:
+        """Addresses as numbers."""
+        self._copy.src_host = host
+        self._copy.dst_device = device
+        require_success("cuMemcpy2DAsync", self._enqueue(self._reference, stream))
 
 
 class TimingEvent:
@@ -155,25 +204,27 @@ class TimingEvent:
 
     def __init__(self) -> None:
         self._handle = ctypes.c_void_p()
-        _call("cuEventCreate", ctypes.byref(self._handle), 0)
+        call("cuEventCreate", ctypes.byref(self._handle), 0)
+        self._record, self._elapsed = quick("cuEventRecord"), quick("cuEventElapsedTime")
+        self._milliseconds = ctypes.c_float()
+        self._result = ctypes.byref(self._milliseconds)
 
     def record(self, stream: int, *, captured: bool = False) -> None:
         """Marks the stream's present end; `captured` while the stream is being recorded as a graph."""
         if captured:
-            _call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
+            call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
         else:
-            _call("cuEventRecord", self._handle, stream)
+            require_success("cuEventRecord", self._record(self._handle, stream))
 
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""
-        milliseconds = ctypes.c_float()
-        _call("cuEventElapsedTime", ctypes.byref(milliseconds), self._handle, later._handle)
-        return round(milliseconds.value * 1e6)
+        require_success("cuEventElapsedTime", self._elapsed(self._result, self._handle, later._handle))
+        return round(self._milliseconds.value * 1e6)
 
     def close(self) -> None:
         """Gives the event back; a second call does nothing."""
         if self._handle:
-            _call("cuEventDestroy_v2", self._handle)
+            call("cuEventDestroy_v2", self._handle)
             self._handle = ctypes.c_void_p()
 
 
@@ -182,15 +233,16 @@ class Graph:
 
     def __init__(self, executable: ctypes.c_void_p) -> None:
         self._executable = executable
+        self._launch = quick("cuGraphLaunch")
 
     def launch(self, stream: int) -> None:
         """Queues the recorded work."""
-        _call("cuGraphLaunch", self._executable, stream)
+        require_success("cuGraphLaunch", self._launch(self._executable, stream))
 
     def close(self) -> None:
         """Gives the graph back; a second call does nothing."""
         if self._executable:
-            _call("cuGraphExecDestroy", self._executable)
+            call("cuGraphExecDestroy", self._executable)
             self._executable = ctypes.c_void_p()
 
 
@@ -202,13 +254,13 @@ class GraphRecording:
         self._recorded = ctypes.c_void_p()
 
     def __enter__(self) -> GraphRecording:
-        _call("cuStreamBeginCapture_v2", self._stream, _CAPTURE_THREAD_LOCAL)
+        call("cuStreamBeginCapture_v2", self._stream, _CAPTURE_THREAD_LOCAL)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         # The stream stays unusable until the recording has ended, also after a failure inside it.
         if kind is None:
-            _call("cuStreamEndCapture", self._stream, ctypes.byref(self._recorded))
+            call("cuStreamEndCapture", self._stream, ctypes.byref(self._recorded))
         else:
             _library().cuStreamEndCapture(self._stream, ctypes.byref(self._recorded))
             self._drop_recorded()
@@ -217,12 +269,12 @@ class GraphRecording:
         """The recorded work, ready to be launched; the caller closes it."""
         executable = ctypes.c_void_p()
         try:
-            _call("cuGraphInstantiateWithFlags", ctypes.byref(executable), self._recorded, 0)
+            call("cuGraphInstantiateWithFlags", ctypes.byref(executable), self._recorded, 0)
         finally:
             self._drop_recorded()
         return Graph(executable)
 
     def _drop_recorded(self) -> None:
         if self._recorded:
-            _call("cuGraphDestroy", self._recorded)
+            call("cuGraphDestroy", self._recorded)
             self._recorded = ctypes.c_void_p()

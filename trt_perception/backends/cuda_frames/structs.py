@@ -30,6 +30,7 @@ class InputStruct(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int) for name in ("width", "height", "channels", "type", "red_first")),
+        *((name, ctypes.c_int) for name in ("pixel_stride", "plane_stride")),
         ("pad", ctypes.c_float),
         ("factor", ctypes.c_float * 3),
         ("shift", ctypes.c_float * 3),
@@ -57,8 +58,11 @@ class ChoiceHeader(ctypes.Structure):
     ]
 
 
-def input_struct(spec: InputSpec, dtype: str) -> InputStruct:
-    """How the input tensor is written; dtype: one of TYPES. The arithmetic is that of the plain way."""
+def input_struct(spec: InputSpec, dtype: str, *, channels_last: bool = False) -> InputStruct:
+    """How the input tensor is written; dtype: one of TYPES. The arithmetic is that of the plain way.
+
+    channels_last: a pixel's values lie side by side.
+    """
     std = np.asarray(spec.std, np.float32)
     factor = np.float32(spec.scale) / std
     shift = -np.asarray(spec.mean, np.float32) / std
@@ -68,6 +72,8 @@ def input_struct(spec: InputSpec, dtype: str) -> InputStruct:
         channels=spec.channels,
         type=TYPES[dtype],
         red_first=spec.color_order == "rgb",
+        pixel_stride=spec.channels if channels_last else 1,
+        plane_stride=1 if channels_last else spec.width * spec.height,
         pad=spec.pad_value,
         factor=(ctypes.c_float * 3)(*factor.tolist()),
         shift=(ctypes.c_float * 3)(*shift.tolist()),

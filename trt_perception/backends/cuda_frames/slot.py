@@ -1,0 +1,253 @@
+"""One batch of frames on its way through the device: memory, stream, and CUDA graphs from bytes to boxes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, TimingEvent
+from trt_perception.backends.cuda_frames.kernels import FrameKernels
+from trt_perception.backends.cuda_frames.network import DeviceNetwork
+from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
+from trt_perception.backends.cuda_frames.staging import FrameStaging, GeometryOnDevice
+from trt_perception.backends.cuda_frames.structs import (
+    CANDIDATE_BYTES,
+    CAPACITY,
+    COUNTER_BYTES,
+    RESULT_BYTES,
+    ResultView,
+    input_struct,
+    output_struct,
+)
+from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
+from trt_perception.errors import BackendError
+from trt_perception.pixel_layouts import CameraFrame
+from trt_perception.stage_ranges import stage
+from trt_perception.types import AnyArray, TensorSpec
+
+_ALIGNMENT = 256
+_GROWTH = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Recorded:
+    """Staging memory for frames of up to `capacity` bytes and the graphs that read it: one, or, around a network that
+    launches itself, one before and one after it.
+    """
+
+    capacity: int
+    staging: FrameStaging
+    graphs: tuple[Graph, ...]
+    owned: ExitStack
+
+
+@dataclass(frozen=True)
+class SlotTimes:
+    """What one run took, nanoseconds of the device; start_ns: time.monotonic_ns when it began."""
+
+    start_ns: int
+    host_to_device_ns: int
+    prepare_ns: int
+    inference_ns: int
+    choose_ns: int
+    device_to_host_ns: int
+
+
+class FrameSlot:
+    """Takes up to `batch` frames: stage(), launch(), and finish(), which waits; all under the current context."""
+
+    def __init__(
+        self,
+        network: DeviceNetwork,
+        session: FrameSession,
+        kernels: FrameKernels,
+        plan: FramePlan,
+        batch: int,
+        index: int,
+        choice: DeviceMemory,
+        *,
+        shared: bool,
+    ) -> None:
+        """index: see DeviceNetwork.bind. shared: the device reads the staged bytes where they lie.
+
+        Runs the network on frames of no size and records it, so that what cannot work fails here: BackendError.
+        """
+        self._batch = batch
+        self._session = session
+        self._kernels = kernels
+        self._shared = shared
+        self._choice = choice
+        self._recorded: _Recorded | None = None
+        self._frames = 0
+        with ExitStack() as undo:
+            undo.callback(self._forget)
+            self._network = network.bind(session, batch, index)
+            undo.callback(self._network.close)
+            tensor, outputs = self._network.input, self._network.outputs
+            self._input = input_struct(plan.input, tensor.dtype, channels_last=self._network.channels_last)
+            chosen = output_struct(plan, [TensorSpec(o.name, o.dtype, o.shape) for o in outputs])
+            self.no_choice_reason = chosen if isinstance(chosen, str) else None
+            self._chosen = None if isinstance(chosen, str) else chosen
+            if self._chosen is not None:
+                self._chosen.values = outputs[0].address
+            self._raw: list[AnyArray] = []
+            self._raw_memory: list[HostMemory] = []
+            for output in outputs:
+                memory = session.host_memory(int(np.prod(output.shape)) * np.dtype(output.dtype).itemsize)
+                undo.callback(memory.close)
+                self._raw_memory.append(memory)
+                self._raw.append(memory.array.view(output.dtype).reshape(output.shape))
+            # The kernels write what is left of the boxes where the host reads it: few bytes, so no copy.
+            self._results = session.host_memory(batch * RESULT_BYTES)
+            undo.callback(self._results.close)
+            self._views = [ResultView(self._results.array[i * RESULT_BYTES :][:RESULT_BYTES]) for i in range(batch)]
+            self._candidates, self._counters = (
+                session.zeroed(batch * size) for size in (CAPACITY * CANDIDATE_BYTES, COUNTER_BYTES)
+            )
+            undo.callback(self._candidates.close)
+            undo.callback(self._counters.close)
+            self._events = [TimingEvent() for _ in range(6)]
+            for event in self._events:
+                undo.callback(event.close)
+            self._record(_ALIGNMENT)
+            self._undo = undo.pop_all()
+
+    def stage(
+        self, frames: Sequence[CameraFrame], geometries: Sequence[GeometryOnDevice], addresses: Sequence[int]
+    ) -> None:
+        """Copies the frames to the device, or to where it reads them; returns while they are on their way.
+
+        addresses: of the frames' buffers.
+        """
+        needed = max([geometry.staged_bytes for geometry in geometries])
+        if self._recorded is None or self._recorded.capacity < needed:
+            self._record(needed)
+        recorded = self._recorded
+        assert recorded is not None
+        self._frames = len(frames)
+        self._start_ns = time.monotonic_ns()
+        self._events[0].record(self._session.stream_handle)
+        with stage("upload"):
+            recorded.staging.bring(frames, geometries, addresses)
+
+    def launch(self) -> None:
+        """Queues everything from the staged bytes to the results on the host."""
+        assert self._recorded is not None
+        before, *after = self._recorded.graphs
+        before.launch(self._session.stream_handle)
+        for graph in after:
+            self._network.enqueue()
+            graph.launch(self._session.stream_handle)
+
+    def finish(self) -> tuple[tuple[Survivors | RawFrameOutputs, ...], SlotTimes]:
+        """Waits for what was launched; raises BackendError when it failed."""
+        with stage("wait for the GPU"):
+            self._session.synchronize()
+        spans = [first.nanoseconds_until(second) for first, second in itertools.pairwise(self._events)]
+        found = tuple([self._found(index) for index in range(self._frames)])
+        return found, SlotTimes(self._start_ns, *spans)
+
+    def nanoseconds_until_end_of(self, later: FrameSlot) -> int:
+        """Device time from the beginning of this slot's run to the end of the other's."""
+        return self._events[0].nanoseconds_until(later._events[-1])
+
+    def close(self) -> None:
+        """Frees everything when the stream is done; a second call does nothing."""
+        # After a failed kernel every call fails; what can be freed is freed all the same.
+        with suppress(BackendError):
+            self._session.synchronize()
+        self._undo.close()
+
+    def _forget(self) -> None:
+        if self._recorded is not None:
+            self._recorded.owned.close()
+            self._recorded = None
+
+    def _found(self, index: int) -> Survivors | RawFrameOutputs:
+        if self._chosen is not None:
+            survivors, _ = self._views[index].read()
+            if survivors is not None:
+                return survivors
+            # Rare: what the kernels left to the host comes down now.
+            self._download_raw()
+            self._session.synchronize()
+        return tuple([self._as_delivered(array, index) for array in self._raw])
+
+    def _as_delivered(self, array: AnyArray, index: int) -> AnyArray:
+        """One image's, half precision as float32, in which the heads compute."""
+        # An output without a batch axis stays as it is.
+        part = array[index : index + 1] if array.shape[:1] == (self._batch,) else array
+        return part.astype(np.float32) if part.dtype == np.float16 else part
+
+    def _download_raw(self) -> None:
+        for memory, output in zip(self._raw_memory, self._network.outputs, strict=True):
+            self._session.download(memory.address, output.address, memory.size)
+
+    def _record(self, needed: int) -> None:
+        """New staging memory with room for `needed` bytes a frame, and the graphs over it."""
+        self._forget()
+        capacity = -(-needed // _GROWTH) * _GROWTH if needed > _GROWTH else -(-needed // _ALIGNMENT) * _ALIGNMENT
+        stream = self._session.stream_handle
+        with ExitStack() as undo:
+            host = self._session.host_memory(capacity * self._batch)
+            undo.callback(host.close)
+            # Zeros are frames of no size: for the trial run and for the recording, which read headers.
+            device = None if self._shared else self._session.zeroed(host.size)
+            if device is not None:
+                undo.callback(device.close)
+            staged = host.device_address if device is None else device.address
+
+            def before(*, captured: bool) -> None:
+                self._queue_before(staged, capacity, captured=captured)
+
+            def whole(*, captured: bool) -> None:
+                before(captured=captured)
+                self._network.enqueue()
+                self._queue_after(captured=captured)
+
+            # The first run loads kernels lazily, which a recording does not allow.
+            whole(captured=False)
+            self._session.synchronize()
+            graphs = []
+            for work in (whole,) if self._network.recordable else (before, self._queue_after):
+                graphs.append(_recorded(stream, work))
+                undo.callback(graphs[-1].close)
+            staging = FrameStaging(self._session, host, None if device is None else device.address, self._batch)
+            self._recorded = _Recorded(capacity, staging, tuple(graphs), undo.pop_all())
+
+    def _queue_before(self, staged: int, capacity: int, *, captured: bool) -> None:
+        stream = self._session.stream_handle
+        self._events[1].record(stream, captured=captured)
+        tensor = self._network.input.address
+        self._kernels.prepare(self._session, staged, capacity, tensor, self._input, self._batch)
+        self._events[2].record(stream, captured=captured)
+
+    def _queue_after(self, *, captured: bool) -> None:
+        stream = self._session.stream_handle
+        _, _, _, inferred, chosen, downloaded = self._events
+        inferred.record(stream, captured=captured)
+        if self._chosen is not None:
+            memories = (self._choice, self._candidates, self._counters)
+            places = [*(memory.address for memory in memories), self._results.device_address]
+            self._kernels.choose(self._session, self._chosen, places, self._batch)
+        chosen.record(stream, captured=captured)
+        if self._chosen is None:
+            self._download_raw()
+        downloaded.record(stream, captured=captured)
+
+
+def _recorded(stream: int, work: Callable[..., None]) -> Graph:
+    with GraphRecording(stream) as recording:
+        work(captured=True)
+    return recording.graph()
+
+
+def require_frames(frames: Sequence[CameraFrame], most: int) -> None:
+    """Raises BackendError for none or too many."""
+    if not 1 <= len(frames) <= most:
+        raise BackendError(f"got {len(frames)} frames; this path takes 1 to {most} at a time")

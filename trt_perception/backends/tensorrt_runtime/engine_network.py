@@ -1,0 +1,65 @@
+"""An engine as the network of the short way: its inference becomes part of the slot's CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from trt_perception.backends.cuda_frames.network import DeviceTensor
+from trt_perception.backends.cuda_frames.session import FrameSession
+from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.types import TensorSpec
+
+
+class BoundEngine:
+    """See BoundNetwork."""
+
+    channels_last = False
+    recordable = True
+
+    def __init__(self, runner: EngineRunner, session: FrameSession, batch: int, context: Any) -> None:
+        shape = (batch, *runner.range.largest[1:])
+        given = runner.inputs[0]
+        specs = (TensorSpec(given.name, given.dtype, shape), *runner.set_shape(shape, context))
+        with ExitStack() as undo:
+            self.input, *outputs = (_tensor(session, undo, spec) for spec in specs)
+            self.outputs = tuple(outputs)
+            addresses = {tensor.name: tensor.address for tensor in (self.input, *outputs)}
+            self._inference: Callable[[], None] | None = runner.inference(
+                session.stream_handle, shape, addresses, context
+            )
+            self._undo = undo.pop_all()
+
+    def enqueue(self) -> None:
+        """See BoundNetwork."""
+        assert self._inference is not None
+        self._inference()
+
+    def close(self) -> None:
+        """See BoundNetwork; with the last use of its context that is freed."""
+        self._inference = None
+        self._undo.close()
+
+
+class EngineNetwork:
+    """See DeviceNetwork."""
+
+    def __init__(self, runner: EngineRunner) -> None:
+        self._runner = runner
+        self.input_dtype = runner.inputs[0].dtype
+        self.batches = (runner.range.smallest[0], runner.range.largest[0])
+
+    def bind(self, session: FrameSession, batch: int, index: int) -> BoundEngine:
+        """See DeviceNetwork; further streams take a context each, which has its own memory."""
+        context = self._runner.further_context() if index else None
+        return BoundEngine(self._runner, session, batch, context)
+
+
+def _tensor(session: FrameSession, undo: ExitStack, spec: TensorSpec) -> DeviceTensor:
+    shape = tuple(n or 0 for n in spec.shape)
+    memory = session.device_memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
+    undo.callback(memory.close)
+    return DeviceTensor(spec.name, spec.dtype, shape, memory.address)
