@@ -82,7 +82,7 @@ ONLY_IN = {
     "matplotlib": "control_budget.picture",
     "onnx": "onnx_package",
     "nvtx": "stage_ranges",
-    "onnxruntime": "backends.onnxruntime_backend",
+    "onnxruntime": "backends.onnxruntime_runtime.library",
     "torch": "backends.torchscript_backend",
     "tensorrt": "backends.tensorrt_runtime",
     "pycuda": "backends.tensorrt_runtime",

@@ -275,7 +275,9 @@ def test_more_sizes_than_are_kept(opened: Any) -> None:
 
 
 def flood(pictures: AnyArray) -> list[NDArray[np.float32]]:
-    boxes = np.tile(np.array([[40], [40], [20], [20], [0.9], [0.1], [0.1]], np.float32), (len(pictures), 1, CAPACITY + 1))
+    boxes = np.tile(
+        np.array([[40], [40], [20], [20], [0.9], [0.1], [0.1]], np.float32), (len(pictures), 1, CAPACITY + 1)
+    )
     boxes[:, 0] += pictures.reshape(len(pictures), -1)[:, :1]
     return [boxes]
 

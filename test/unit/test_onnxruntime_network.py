@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +15,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from test.driver_on_processor import compile_for_the_processor, driver_on_processor
+from test.frames import random_frame
 from trt_perception.backends.cuda_frames.network import BoundNetwork, DeviceNetwork, DeviceTensor
+from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
+from trt_perception.backends.frame_path import FramePlan
+from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
 from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork, SessionSource
+from trt_perception.detector import Detector
+from trt_perception.encodings import decode_frame
 from trt_perception.errors import BackendError
+from trt_perception.evaluation import pairwise_iou
 from trt_perception.model_file import InputSpec
+from trt_perception.scenes import heldout_scenes
+from trt_perception.types import Detections
 
 onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
 ort: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -191,7 +203,7 @@ def test_a_shape_that_the_graph_only_declares_is_refused(tmp_path: Path) -> None
         model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     onnx.save(model, str(path))
     network, _ = network_of(path)
-    with pytest.raises(BackendError, match="failed on the GPU: .*(declared|Got: 5)"):
+    with pytest.raises(BackendError, match=r"failed on the GPU: .*(declared|Got: 5)"):
         bind(network)
 
 
@@ -232,3 +244,56 @@ def test_a_session_that_cannot_be_had_is_a_reason(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BackendError, match="no session for this"):
         bind(network, 1, 1)
+
+
+# --- frames through the whole short way, with the driver's and the kernels' work done by the processor -----------
+
+
+@pytest.fixture
+def short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives ONNX Runtime on the processor the short way that it has on a GPU."""
+    library = compile_for_the_processor("driver_on_processor.cpp", tmp_path / "libcuda.so")
+    with driver_on_processor(library) as driver:
+        with ExitStack() as undo:
+
+            def frame_path(backend: OnnxRuntimeBackend, plan: FramePlan) -> CudaFramePath:
+                session = FrameSession(0)
+                undo.callback(session.close)
+                made = backend._sessions
+                source = SessionSource(made.open, made.run_options(wait=False), "cpu", 0, False, True)
+                network = OnnxRuntimeNetwork(backend._session, source, plan.input)
+                path = CudaFramePath(network, session, plan, threading.RLock(), streams=backend.settings.streams)
+                undo.callback(path.close)
+                return path
+
+            monkeypatch.setattr(OnnxRuntimeBackend, "frame_path", frame_path)
+            yield
+        assert driver.test_live_objects() == 0
+        assert driver.test_calls_without_context() == 0
+
+
+def same(found: Detections, wanted: Detections) -> None:
+    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
+    assert np.diag(pairwise_iou(found.boxes_xyxy, wanted.boxes_xyxy)).min(initial=1.0) >= 0.99
+
+
+def test_the_demo_model_finds_the_same_either_way(request: pytest.FixtureRequest) -> None:
+    scenes = [scene.image_bgr for scene in heldout_scenes(8, 640, 480, 5)]
+    with Detector.open("digits", "onnxruntime:cpu") as detector:
+        expected = [detector.detect(scene).detections for scene in scenes]
+        nv12 = random_frame("nv12", 320, 240)
+        expected_in_noise = detector.detect(decode_frame(nv12)).detections
+    assert sum(map(len, expected)) > 20
+    request.getfixturevalue("short_way")
+    with Detector.open("digits", "onnxruntime:cpu", settings={"onnxruntime": {"streams": 3}}) as detector:
+        assert detector.takes(nv12)
+        for scene, wanted in zip(scenes, expected, strict=True):
+            result = detector.detect(scene)
+            same(result.detections, wanted)
+            assert result.times.host_to_device_ns is not None and result.times.around_on_device_ns > 0
+        together = max(detector.max_batch or 0, 1)
+        assert together > 1
+        for result, wanted in zip(detector.detect_batch(scenes[:together]), expected[:together], strict=True):
+            same(result.detections, wanted)
+        same(detector.detect(nv12).detections, expected_in_noise)

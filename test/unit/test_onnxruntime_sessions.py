@@ -89,7 +89,7 @@ def test_what_cannot_be_a_graph_runs_without_one_and_says_why() -> None:
 def test_a_file_that_does_not_load_either_way_is_refused() -> None:
     ort = CudaOrt(refuses={("device_id", "1"): "no such operator: Frobnicate"})
     made = sessions(ort)
-    with pytest.raises(BackendError, match="cannot load net.onnx: no such operator: Frobnicate"):
+    with pytest.raises(BackendError, match=r"cannot load net\.onnx: no such operator: Frobnicate"):
         made.open(1)
     assert len(ort.asked) == 2
     assert made.no_graph_reason is None

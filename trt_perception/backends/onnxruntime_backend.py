@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,15 +23,12 @@ from trt_perception.backends.onnxruntime_runtime.library import (
     onnxruntime_part,
     spec_of,
 )
-from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork, SessionSource
+from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork, Session, SessionSource
 from trt_perception.backends.onnxruntime_runtime.options import CPU, CUDA, TENSORRT, OnnxRuntimeSettings
 from trt_perception.backends.onnxruntime_runtime.sessions import Sessions
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.external_data import external_files
 from trt_perception.types import AnyArray
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 # Device → the provider that runs there, and those that take over the nodes it cannot run.
 _PROVIDERS = {"cpu": (CPU,), "cuda": (CUDA,), "tensorrt": (TENSORRT, CUDA)}
@@ -54,7 +51,7 @@ class OnnxRuntimeBackend(Backend):
     Settings = OnnxRuntimeSettings
     path_settings: ClassVar[tuple[str, ...]] = ("tensorrt_engine_cache", "profile_to")
 
-    _session: onnxruntime.InferenceSession | None = None
+    _session: Session | None = None
     _bound: BoundSession | None = None
     _frames: FrameSession | None = None
     _path: CudaFramePath | None = None
@@ -121,7 +118,7 @@ class OnnxRuntimeBackend(Backend):
             fallback_reason=fallback_reason,
         )
 
-    def _load(self, ort: Any, provider: str, helpers: list[str]) -> onnxruntime.InferenceSession:
+    def _load(self, ort: Any, provider: str, helpers: list[str]) -> Session:
         try:
             external_files(self.artifact)
         except ModelFileError as error:
@@ -147,9 +144,11 @@ class OnnxRuntimeBackend(Backend):
             return "switched off by the setting device_path"
         if settings.profile_to:
             return "a profile is taken, which is of the network's nodes alone"
-        if self._frames is None or self._closing is None:
-            return self._no_frames_reason
         with self._turn:
+            if self._closing is None:
+                raise BackendError(f"{self.request} was closed by another thread")
+            if self._frames is None:
+                return self._no_frames_reason
             if self._path is not None and self._path.plan == plan:
                 return self._path
             network = OnnxRuntimeNetwork(self._session, self._source(), plan.input)
@@ -193,20 +192,22 @@ class OnnxRuntimeBackend(Backend):
             return arrays
 
     def _close(self) -> None:
-        self._path = None
-        if self._closing is not None:
+        if self._closing is None:
+            return
+        with self._turn:
+            self._path = None
             self._closing.close()
-        self._bound = None
-        session, self._session = self._session, None
-        frames, self._frames = self._frames, None
-        try:
-            if session is not None and self.settings.profile_to:
-                self._write_profile(session)
-        finally:
-            # The session goes before the stream on which it works.
-            del session
-            if frames is not None:
-                frames.close()
+            self._closing = self._bound = None
+            session, self._session = self._session, None
+            frames, self._frames = self._frames, None
+            try:
+                if session is not None and self.settings.profile_to:
+                    self._write_profile(session)
+            finally:
+                # The session goes before the stream on which it works.
+                del session
+                if frames is not None:
+                    frames.close()
 
     def _write_profile(self, session: Any) -> None:
         # The library adds the date to the name.
