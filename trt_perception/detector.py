@@ -82,8 +82,7 @@ class Detector:
         # Place of the backend in the list that it was chosen from; 0 is the one that was wanted.
         self.backend_index = 0
         plan = FramePlan(model.input, self.recognised.name, self._head.needs_nms, len(model.labels))
-        # The short ways run as many frames as there are; infer() fills a fixed batch up.
-        path = backend.frame_path(plan) if (backend.info.inputs[0].shape[0] or 1) == 1 else None
+        path = backend.frame_path(plan)
         self._path = None if isinstance(path, str) else path
         self._notes: tuple[str, ...] = (
             (f"pictures are prepared on the processor: {path}",) if isinstance(path, str) else ()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import LETTERBOX, SIZES, SPECS, assert_same_input, random_frame
-from trt_perception.backends.cuda_frames.driver import call, is_page_locked
+from trt_perception.backends.cuda_frames.driver import GraphRecording, add_to_recording, call, is_page_locked
 from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
@@ -306,6 +306,28 @@ def test_a_head_without_a_kernel_says_so(opened: Any) -> None:
     tensor, _ = Preprocessor(LETTERBOX)(decode_frame(FRAMES[0]))
     np.testing.assert_allclose(found[0], averages(tensor)[0], rtol=1e-6)
     np.testing.assert_array_equal(found[1], np.arange(5))
+
+
+def test_a_graph_becomes_part_of_another(driver: ctypes.CDLL) -> None:
+    session = FrameSession(0)
+    with session.current():
+        memory, source = session.zeroed(4), session.host_memory(4)
+        source.array[...] = 7
+        stream, inner = session.stream_handle, ctypes.c_void_p()
+        assert not add_to_recording(stream, 0)
+        call("cuStreamBeginCapture_v2", stream, 1)
+        session.upload(memory.address, source.address, 4)
+        call("cuStreamEndCapture", stream, ctypes.byref(inner))
+        with GraphRecording(stream) as recording:
+            assert add_to_recording(stream, inner.value or 0)
+        graph = recording.graph()
+        graph.launch(stream)
+        session.synchronize()
+        assert (ctypes.c_uint8 * 4).from_address(memory.address)[:] == [7] * 4
+        call("cuGraphDestroy", inner)
+        for owned in (graph, memory, source):
+            owned.close()
+    session.close()
 
 
 # --- errors and the end -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from trt_perception.errors import BackendError, BackendUnavailableError, DeviceM
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
+_MOST_STREAMS = 16
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,12 @@ def require_thread_count(backend: str, setting: str, value: int) -> None:
         raise BackendError(
             f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
         )
+
+
+def require_stream_count(backend: str, value: int) -> None:
+    """Raises BackendError for a number of streams that no GPU makes use of."""
+    if not 1 <= value <= _MOST_STREAMS:
+        raise BackendError(f"setting 'streams' of {backend} is {value}; give 1 to {_MOST_STREAMS}")
 
 
 def require_writable_setting(request: BackendRequest, setting: str, file: str | Path) -> None:

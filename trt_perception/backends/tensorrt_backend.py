@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
-from trt_perception.backends.base import Backend, BackendInfo, RawOutputs, require_writable_setting
+from trt_perception.backends.base import (
+    Backend,
+    BackendInfo,
+    RawOutputs,
+    require_stream_count,
+    require_writable_setting,
+)
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
@@ -36,7 +42,6 @@ from trt_perception.types import AnyArray, Float32Array
 _ONNX_SUFFIX = ".onnx"
 _UNKNOWN_PRECISION = "unknown"
 _MAPPED = (AUTO, "on", "off")
-_MOST_STREAMS = 16
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,7 @@ class TensorRtSettings:
             raise BackendError(
                 f"setting 'mapped_memory' of tensorrt is {self.mapped_memory!r}; expected {', '.join(_MAPPED)}"
             )
-        if not 1 <= self.streams <= _MOST_STREAMS:
-            raise BackendError(f"setting 'streams' of tensorrt is {self.streams}; give 1 to {_MOST_STREAMS}")
+        require_stream_count("tensorrt", self.streams)
 
 
 class TensorRtBackend(Backend):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import zipfile
 from contextlib import AbstractContextManager, nullcontext
@@ -15,13 +16,15 @@ from trt_perception.backends.base import (
     Backend,
     BackendInfo,
     RawOutputs,
+    require_stream_count,
     require_thread_count,
     require_writable_setting,
 )
+from trt_perception.backends.cuda_frames.path import CudaFramePath
+from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
-from trt_perception.backends.torch_frame_path import TorchFramePath
-from trt_perception.backends.torch_launcher import CudaLauncher
+from trt_perception.backends.torch_network import TorchNetwork, last_line
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
 
@@ -39,19 +42,24 @@ class TorchScriptSettings:
     constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
     0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
     set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
-    cores, 25 to 40 ms with it). cuda_graph: on a GPU the network, and what is done around it, are recorded once and
-    launched as a whole. profile_to: file for the time of every operator, written by close(); empty = not measured,
-    which costs time.
+    cores, 25 to 40 ms with it). cuda_graph: on a GPU the network is recorded once and launched as a whole, with what is
+    done around it where torch is 2.8 or newer. device_path: on a GPU camera bytes become the input tensor, and outputs
+    become boxes, there. streams: frames that may overlap on a GPU when several are given at once to a network that was
+    traced for one; each takes memory of its own. profile_to: file for the time of every operator, written by close();
+    empty = not measured, which costs time.
     """
 
     cudnn_benchmark: bool = True
     freeze: bool = True
     cuda_graph: bool = True
+    device_path: bool = True
+    streams: int = 1
     intra_op_threads: int = 0
     profile_to: str = ""
 
     def __post_init__(self) -> None:
         require_thread_count("torchscript", "intra_op_threads", self.intra_op_threads)
+        require_stream_count("torchscript", self.streams)
 
 
 class TorchScriptBackend(Backend):
@@ -66,7 +74,10 @@ class TorchScriptBackend(Backend):
 
     _module: torch.jit.ScriptModule | None = None
     _profiler: Any = None
-    _frame_path: TorchFramePath | None = None
+    _path: CudaFramePath | None = None
+    _frame_session: FrameSession | None = None
+    # What _load makes of the module takes its input with the channels side by side.
+    _channels_last = False
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -156,16 +167,42 @@ class TorchScriptBackend(Backend):
         if self._device.type == "cpu":
             return None
         settings: TorchScriptSettings = self.settings
+        if not settings.device_path:
+            return "switched off by the setting device_path"
         if settings.profile_to:
             return "a profile is taken, which is of the network's operators alone"
-        launcher = CudaLauncher(self._torch, self._device, graphs=settings.cuda_graph)
+        if self._path is not None and self._path.plan == plan:
+            return self._path
+        self._close_path()
+        given = plan.input
         try:
-            self._frame_path = TorchFramePath(self._torch, launcher, self._outputs, plan, self._dtype)
-        except _TORCH_ERRORS as error:
-            raise BackendError(f"{self.request} failed while trying {self.artifact}: {_last_line(error)}") from error
-        if launcher.no_graph_reason is not None:
-            self._info = replace(info, notes=(*info.notes, f"no CUDA graph: {launcher.no_graph_reason}"))
-        return self._frame_path
+            network = TorchNetwork(
+                self._torch,
+                self._device,
+                self._tensors,
+                (given.channels, given.height, given.width),
+                self._dtype,
+                graphs=settings.cuda_graph,
+                channels_last=self._channels_last,
+            )
+            self._frame_session = FrameSession(self._device.index)
+            turn = threading.RLock()
+            self._path = CudaFramePath(network, self._frame_session, plan, turn, streams=settings.streams)
+        except BackendError as error:
+            self._close_path()
+            return str(error)
+        reason = network.no_graph_reason
+        notes = (*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
+        self._info = replace(info, notes=(*info.notes, *notes))
+        return self._path
+
+    def _close_path(self) -> None:
+        path, self._path = self._path, None
+        if path is not None:
+            path.close()
+        session, self._frame_session = self._frame_session, None
+        if session is not None:
+            session.close()
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._module is not None
@@ -175,7 +212,7 @@ class TorchScriptBackend(Backend):
             with torch.inference_mode(), self._profiled_run():
                 return run(torch.from_numpy(batch))
         except _TORCH_ERRORS as error:
-            raise BackendError(f"{self.request} failed while running {self.artifact}: {_last_line(error)}") from error
+            raise BackendError(f"{self.request} failed while running {self.artifact}: {last_line(error)}") from error
 
     def _profiled_run(self) -> AbstractContextManager[object]:
         """Marks one run in the profile, under the name that ONNX Runtime's profile has for it."""
@@ -206,22 +243,24 @@ class TorchScriptBackend(Backend):
 
     def _outputs(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """The network's tensors, flat and as float32 where they are half precision."""
+        halves = (self._torch.float16, self._torch.bfloat16)
+        return [o.float() if o.dtype in halves else o for o in self._tensors(batch)]
+
+    def _tensors(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """The network's tensors as they come, flat."""
         assert self._module is not None
         outputs = _flatten(self._torch, self._module(batch))
         for output in outputs:
             if output.device.type != self._device.type:
                 raise BackendError(f"{self.request}: an output came from {output.device}; export the model again")
-        halves = (self._torch.float16, self._torch.bfloat16)
-        return [o.float() if o.dtype in halves else o for o in outputs]
+        return outputs
 
     def _close(self) -> None:
         profiler, self._profiler = self._profiler, None
         if profiler is not None:
             profiler.stop()
             profiler.export_chrome_trace(self.settings.profile_to)
-        path, self._frame_path = self._frame_path, None
-        if path is not None:
-            path.close()
+        self._close_path()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:
@@ -257,8 +296,3 @@ def _flatten(torch: Any, value: Any) -> list[torch.Tensor]:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _last_line(error: Exception) -> str:
-    """TorchScript puts the reason below its traceback."""
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -17,6 +17,8 @@ _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL leaves other threads' allocations alone.
 _EVENT_RECORD_EXTERNAL = 1
 _CAPTURE_THREAD_LOCAL = 1
+# CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_SET_CAPTURE_DEPENDENCIES.
+_CAPTURING, _SET_DEPENDENCIES = 1, 1
 
 _pointer = ctypes.c_void_p
 _address = ctypes.c_uint64
@@ -42,8 +44,13 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cuStreamCreate": (_pointer, _unsigned),
     "cuStreamDestroy_v2": (_pointer,),
     "cuStreamSynchronize": (_pointer,),
+    "cuStreamBeginCapture_v2": (_pointer, ctypes.c_int),
+    "cuStreamEndCapture": (_pointer, _pointer),
     "cuGraphInstantiateWithFlags": (_pointer, _pointer, ctypes.c_ulonglong),
     "cuGraphLaunch": (_pointer, _pointer),
+    "cuStreamGetCaptureInfo_v2": (_pointer,) * 6,
+    "cuStreamUpdateCaptureDependencies": (_pointer, _pointer, _size, _unsigned),
+    "cuGraphAddChildGraphNode": (_pointer, _pointer, _pointer, _size, _pointer),
     "cuEventRecord": (_pointer, _pointer),
     "cuEventRecordWithFlags": (_pointer, _pointer, _unsigned),
     "cuEventElapsedTime": (_pointer, _pointer, _pointer),
@@ -278,3 +285,16 @@ class GraphRecording:
         if self._recorded:
             call("cuGraphDestroy", self._recorded)
             self._recorded = ctypes.c_void_p()
+
+
+def add_to_recording(stream: int, graph: int) -> bool:
+    """A copy of a CUgraph becomes the next step of what is recorded on the stream; False where nothing is."""
+    status, number = ctypes.c_int(), ctypes.c_uint64()
+    into, node, last, count = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
+    found: tuple[Any, ...] = (status, number, into, last, count)
+    call("cuStreamGetCaptureInfo_v2", stream, *(ctypes.byref(place) for place in found))
+    if status.value != _CAPTURING:
+        return False
+    call("cuGraphAddChildGraphNode", ctypes.byref(node), into, last, count.value, graph)
+    call("cuStreamUpdateCaptureDependencies", stream, ctypes.byref(node), 1, _SET_DEPENDENCIES)
+    return True

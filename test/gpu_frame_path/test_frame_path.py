@@ -1,0 +1,248 @@
+"""The short way of TorchScript and ONNX Runtime on a real GPU against the plain way of the same backend."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from test.camera_encodings import encode
+from test.gpu.networks import SIDE
+from test.gpu_frame_path.networks import small_model, write_artifact
+from trt_perception.backends.cuda_frames.driver import is_page_locked
+from trt_perception.backends.cuda_frames.geometry import ENCODINGS
+from trt_perception.backends.cuda_frames.session import FrameSession
+from trt_perception.detector import Detector
+from trt_perception.encodings import camera_frame, decode_frame
+from trt_perception.errors import OutputError
+from trt_perception.evaluation import pairwise_iou
+from trt_perception.heldout import heldout_scenes
+from trt_perception.model_file import ModelFile
+from trt_perception.pixel_layouts import CameraFrame
+from trt_perception.types import Detections, Thresholds
+
+MIB = 2**20
+RNG = np.random.default_rng(33)
+
+
+@pytest.fixture(scope="module", params=["torchscript", "onnxruntime"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """One that is installed with CUDA."""
+    name = str(request.param)
+    # ONNX Runtime finds CUDA's libraries in torch's wheels, where it lies elsewhere.
+    torch: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if name == "torchscript":
+        if torch is None or not torch.cuda.is_available():
+            pytest.skip("no torch that finds a GPU")
+        # Both ways may take different algorithms, which differ by more in TF32.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    else:
+        onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            pytest.skip("this onnxruntime was built without CUDA")
+    return name
+
+
+def opened(model: str | ModelFile, backend: str, precision: str = "", **settings: Any) -> Detector:
+    return Detector.open(model, f"{backend}:cuda{precision}", settings={backend: settings})
+
+
+def on_the_device(detector: Detector) -> Detector:
+    assert detector.takes(frame("bgr8", 4, 4)), detector.info.notes
+    return detector
+
+
+@pytest.fixture(scope="module")
+def model(backend: str, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    """Of any batch."""
+    return small_model(backend, write_artifact(backend, tmp_path_factory.mktemp("small")))
+
+
+@pytest.fixture(scope="module")
+def fast(backend: str, model: ModelFile) -> Iterator[Detector]:
+    with opened(model, backend) as detector:
+        yield on_the_device(detector)
+
+
+@pytest.fixture(scope="module")
+def plain(backend: str, model: ModelFile) -> Iterator[Detector]:
+    with opened(model, backend, device_path=False) as detector:
+        assert any("switched off" in note for note in detector.info.notes)
+        yield detector
+
+
+def frame(encoding: str = "bgr8", width: int = 160, height: int = 120, padding: int = 0) -> CameraFrame:
+    names = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
+    bgr = RNG.integers(0, 256, (height, width, 3), np.uint8)
+    sent = encode(bgr, names.get(encoding, encoding), padding)
+    return camera_frame(encoding, width, height, sent.step, sent.data)
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+    # Of scores that are all but equal, one may come first here and the other there.
+    overlaps = pairwise_iou(found.boxes_xyxy, expected.boxes_xyxy)
+    overlaps[found.class_ids[:, None] != expected.class_ids] = 0
+    assert overlaps.max(axis=1, initial=0).min(initial=1) >= 0.99
+    assert overlaps.max(axis=0, initial=0).min(initial=1) >= 0.99
+
+
+def assert_plain(detector: Detector, plain: Detector, given: CameraFrame) -> None:
+    expected = plain.detect(decode_frame(given)).detections
+    assert len(expected) > 3
+    assert_same(detector.detect(given).detections, expected)
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_every_encoding(fast: Detector, plain: Detector, encoding: str) -> None:
+    for width, height, padding in ((160, 120, 0), (64, 64, 0), (202, 90, 12), (40, 30, 0)):
+        assert_plain(fast, plain, frame(encoding, width, height, padding))
+
+
+def test_larger_frames_come_and_go(fast: Detector, plain: Detector) -> None:
+    for width, height in ((64, 48), (1920, 1080), (320, 240), (2560, 1440), (64, 48)):
+        assert_plain(fast, plain, frame("rgb8", width, height))
+
+
+def test_letterbox_in_the_corner(backend: str, model: ModelFile) -> None:
+    model = replace(model, input=replace(model.input, resize="letterbox_top_left"))
+    with opened(model, backend) as detector, opened(model, backend, device_path=False) as judge:
+        for size in ((640, 480), (90, 202)):
+            assert_plain(on_the_device(detector), judge, frame("nv12", *size))
+
+
+def test_page_locked_frames(fast: Detector, plain: Detector) -> None:
+    session = FrameSession(0)
+    # All rows, every third row, rows without a pattern, and planes.
+    for encoding, width, height in (("bgr8", 160, 120), ("bgr8", 192, 144), ("yuyv", 202, 90), ("nv12", 384, 384)):
+        ordinary = frame(encoding, width, height, padding=10)
+        with session.current():
+            memory = session.host_memory(ordinary.buffer.size)
+            memory.array[...] = ordinary.buffer
+            assert is_page_locked(memory.address) and not is_page_locked(ordinary.buffer.ctypes.data)
+        locked = replace(ordinary, buffer=memory.array)
+        expected = plain.detect(decode_frame(ordinary)).detections
+        for given in (locked, ordinary, locked):
+            assert_same(fast.detect(given).detections, expected)
+        with session.current():
+            memory.close()
+    session.close()
+
+
+def test_thresholds_change_between_frames(fast: Detector, plain: Detector) -> None:
+    given, first = frame(), fast.thresholds
+    for thresholds in (
+        Thresholds(score=0.5, iou=0.2),
+        Thresholds(score=0.45, iou=0.8, class_agnostic=True),
+        Thresholds(score=0.4, max_detections=3),
+        Thresholds(score=0.9, per_class=(("1", 0.35), ("2", 0.4))),
+        Thresholds(score=0.3, classes=("3", "4")),
+        Thresholds(score=0.999),
+        first,
+    ):
+        fast.thresholds = plain.thresholds = thresholds
+        assert_same(fast.detect(given).detections, plain.detect(decode_frame(given)).detections)
+
+
+def test_the_times_are_of_the_device(fast: Detector) -> None:
+    times = fast.detect(frame("bgr8", 640, 480)).times
+    assert min(times.durations_ms().values()) > 0 and len(times.durations_ms()) == 5
+    assert 0 < times.around_on_device_ns < times.preprocess_ns + times.postprocess_ns
+
+
+def test_batches(fast: Detector, plain: Detector) -> None:
+    given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
+    expected = [plain.detect(decode_frame(one)).detections for one in given]
+    assert fast.max_batch is not None and fast.max_batch >= 4
+    for order in ((0, 1, 2, 3), (2,), (3, 0), (1, 2, 3), (0,)):
+        results = fast.detect_batch([given[i] for i in order])
+        for result, index in zip(results, order, strict=True):
+            assert_same(result.detections, expected[index])
+
+
+def test_a_batch_that_is_fixed(backend: str, plain: Detector, tmp_path: Path) -> None:
+    if backend == "torchscript":
+        pytest.skip("an archive does not tell its batch")
+    model = small_model(backend, write_artifact(backend, tmp_path, batch=4))
+    given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
+    with opened(model, backend) as detector:
+        assert on_the_device(detector).max_batch == 4
+        for count in (4, 1, 2, 4):
+            for result, one in zip(detector.detect_batch(given[:count]), given, strict=False):
+                assert_same(result.detections, plain.detect(decode_frame(one)).detections)
+
+
+def test_streams(backend: str, plain: Detector, tmp_path: Path) -> None:
+    if backend != "torchscript":
+        pytest.skip("one stream")
+    model = small_model(backend, write_artifact(backend, tmp_path, batch=1))
+    given = [frame("bgr8", 640, 480), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 1280, 720)]
+    with opened(model, backend, streams=4) as detector:
+        assert on_the_device(detector).max_batch == 4
+        for count in (4, 1, 3, 4):
+            for result, one in zip(detector.detect_batch(given[:count]), given, strict=False):
+                assert_same(result.detections, plain.detect(decode_frame(one)).detections)
+
+
+def test_a_flood_is_decoded_on_the_host(backend: str, model: ModelFile) -> None:
+    large = replace(
+        model, input=replace(model.input, width=4 * SIDE, height=4 * SIDE), thresholds=Thresholds(score=0.0)
+    )
+    with opened(large, backend) as detector, opened(large, backend, device_path=False) as judge:
+        flood = frame("bgr8", 640, 480)
+        assert_same(on_the_device(detector).detect(flood).detections, judge.detect(decode_frame(flood)).detections)
+
+
+def test_a_head_without_a_kernel_is_decoded_on_the_host(backend: str, model: ModelFile) -> None:
+    with opened(replace(model, head="detr"), backend) as detector:
+        assert any("decoded on the processor" in note for note in on_the_device(detector).info.notes)
+        with pytest.raises(OutputError, match="detr"):
+            detector.detect(frame())
+
+
+def test_the_plain_way_works_beside_it(fast: Detector, plain: Detector) -> None:
+    given = frame()
+    expected = plain.detect(decode_frame(given)).detections
+    for _ in range(3):
+        fast._backend.infer(np.zeros((1, 3, SIDE, SIDE), np.float32))
+        assert_same(fast.detect(given).detections, expected)
+
+
+def test_open_and_close_leave_no_device_memory_behind(backend: str, model: ModelFile) -> None:
+    given, session, free = frame("bgr8", 640, 480), FrameSession(0), []
+    for _ in range(50):
+        with opened(model, backend) as detector:
+            on_the_device(detector).detect_batch([given, given])
+        del detector
+        gc.collect()
+        free.append(session.free_bytes())
+    session.close()
+    assert free[9] - free[-1] <= 2 * MIB
+
+
+def test_device_memory_is_flat_over_many_frames(fast: Detector) -> None:
+    sizes = [(640, 480), (1280, 720), (320, 240)]
+    given = [frame(encoding, *size) for size in sizes for encoding in ("bgr8", "nv12", "yuyv")]
+    session = FrameSession(0)
+    for index in range(100):
+        fast.detect(given[index % len(given)])
+    before = session.free_bytes()
+    for index in range(5000):
+        fast.detect(given[index % len(given)])
+    lost = before - session.free_bytes()
+    session.close()
+    assert lost <= 2 * MIB
+
+
+def test_the_demo_model(backend: str) -> None:
+    with opened("digits", backend) as detector, opened("digits", backend, device_path=False) as judge:
+        on_the_device(detector)
+        for scene in heldout_scenes(50, 640, 480, seed=5):
+            assert_same(detector.detect(scene.image_bgr).detections, judge.detect(scene.image_bgr).detections)
