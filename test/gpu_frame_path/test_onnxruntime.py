@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 
 from test.frames import random_frame
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.frame_path import FramePath, FramePlan, Survivors
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
 from trt_perception.class_choice import ClassChoice
 from trt_perception.detector import Detector
-from trt_perception.encodings import camera_frame, decode_frame
-from trt_perception.evaluation import pairwise_iou
+from trt_perception.encodings import decode_frame
 from trt_perception.model_file import Artifact, InputSpec, ModelFile
 from trt_perception.models import load_model
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.preprocess import Preprocessor
 from trt_perception.scenes import heldout_scenes
-from trt_perception.types import Detections, Thresholds
+from trt_perception.types import Thresholds
 
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
@@ -257,53 +255,6 @@ def test_what_cannot_be_recorded_runs_without_a_graph_and_says_why(tmp_path: Pat
         print(name, graph_notes(backend))
 
 
-# --- the demo model -------------------------------------------------------------------------------------------
-
-
-def detect_all(scenes: list[Any], **settings: Any) -> list[Detections]:
-    with Detector.open("digits", "onnxruntime:cuda", settings={"onnxruntime": settings}) as detector:
-        assert detector.takes(camera_frame("nv12", 8, 8, 8, np.zeros(96, np.uint8))) == settings.get(
-            "device_path", True
-        )
-        return [detector.detect(scene).detections for scene in scenes]
-
-
-def same(found: Detections, wanted: Detections) -> None:
-    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
-    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
-    assert np.diag(pairwise_iou(found.boxes_xyxy, wanted.boxes_xyxy)).min(initial=1.0) >= 0.99
-
-
-@pytest.mark.parametrize("graph", [True, False], ids=["graph", "no graph"])
-def test_the_demo_model_finds_what_the_plain_way_finds(graph: bool) -> None:
-    scenes = [scene.image_bgr for scene in heldout_scenes(20, 640, 480, 5)]
-    expected = detect_all(scenes, device_path=False)
-    assert sum(map(len, expected)) > 50
-    for found, wanted in zip(detect_all(scenes, cuda_graph=graph), expected, strict=True):
-        same(found, wanted)
-
-
-@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
-def test_frames_of_every_encoding(encoding: str) -> None:
-    # One detector each: what an encoding leaves behind in another's memory would show in the second round.
-    frames = [random_frame(encoding, *size, seed) for seed, size in enumerate(((300, 200), (640, 480), (64, 48)))]
-    low, plain_way = Thresholds(score=0.05), {"onnxruntime": {"device_path": False}}
-    with (
-        Detector.open("digits", "onnxruntime:cuda", thresholds=low) as detector,
-        Detector.open("digits", "onnxruntime:cuda", thresholds=low, settings=plain_way) as judge,
-    ):
-        for frame in frames * 2:
-            same(detector.detect(frame).detections, judge.detect(decode_frame(frame)).detections)
-
-
-def test_several_frames_at_once() -> None:
-    scenes = [scene.image_bgr for scene in heldout_scenes(6, 640, 480, 9)]
-    with Detector.open("digits", "onnxruntime:cuda") as detector:
-        one_by_one = [detector.detect(scene).detections for scene in scenes]
-        for result, wanted in zip(detector.detect_batch(scenes), one_by_one, strict=True):
-            same(result.detections, wanted)
-
-
 def test_the_demo_model_in_half_precision(tmp_path: Path) -> None:
     from trt_perception.engine.half_precision import convert_to_half
 
@@ -321,18 +272,3 @@ def test_the_demo_model_in_half_precision(tmp_path: Path) -> None:
             found, wanted = detector.detect(scene).detections, judge.detect(scene).detections
             np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
             np.testing.assert_allclose(found.scores, wanted.scores, atol=5e-3)
-
-
-def test_opened_and_closed_again_and_again() -> None:
-    from trt_perception.backends.cuda_frames.session import FrameSession
-
-    scene = next(iter(heldout_scenes(1, 640, 480, 5))).image_bgr
-    watch = FrameSession(0)
-    free = []
-    for _ in range(8):
-        with Detector.open("digits", "onnxruntime:cuda", settings={"onnxruntime": {"streams": 2}}) as detector:
-            detector.detect(scene)
-        free.append(watch.free_bytes())
-    watch.close()
-    # The first leaves the libraries' own memory behind.
-    assert min(free[2:]) >= free[1] - 8 * 2**20, free

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.base import require_thread_count, require_writable_setting
+from trt_perception.backends.base import require_stream_count, require_thread_count, require_writable_setting
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-_MOST_STREAMS = 16
 # ONNX Runtime's names of how cuDNN's algorithms for convolutions are chosen.
 _CONV_SEARCHES = {"default": "DEFAULT", "heuristic": "HEURISTIC", "exhaustive": "EXHAUSTIVE"}
 
@@ -50,8 +49,7 @@ class OnnxRuntimeSettings:
     def __post_init__(self) -> None:
         require_thread_count("onnxruntime", "intra_op_threads", self.intra_op_threads)
         require_thread_count("onnxruntime", "inter_op_threads", self.inter_op_threads)
-        if not 1 <= self.streams <= _MOST_STREAMS:
-            raise BackendError(f"setting 'streams' of onnxruntime is {self.streams}; give 1 to {_MOST_STREAMS}")
+        require_stream_count("onnxruntime", self.streams)
         _lookup(_CONV_SEARCHES, "cudnn_conv_algo_search", self.cudnn_conv_algo_search)
 
 
