@@ -238,6 +238,51 @@ def test_a_provider_with_a_stream_of_its_own_waits_for_ours(tmp_path: Path) -> N
     assert waits == {True: 0, False: 2}
 
 
+class Refuses:
+    """A session whose runs fail from the one of that number on; the first three are its trial runs."""
+
+    def __init__(self, session: Any, first: int) -> None:
+        self._session, self._left = session, first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run_with_iobinding(self, *arguments: Any) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing\n; GPU=0")
+        self._session.run_with_iobinding(*arguments)
+
+
+@pytest.mark.parametrize(("fails_from", "recordable"), [(100, True), (4, False)], ids=["recorded", "refused"])
+def test_a_run_is_recorded_once_to_see_whether_it_can_be(tmp_path: Path, fails_from: int, recordable: bool) -> None:
+    path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
+    library = compile_for_the_processor("driver_on_processor.cpp", tmp_path / "libcuda.so")
+    with driver_on_processor(library) as driver:
+        session = FrameSession(0)
+        source = SessionSource(Opener(path), ort.RunOptions(), "cpu", 0, recordable=True, on_stream=True)
+        network = OnnxRuntimeNetwork(Refuses(Opener(path)(), fails_from), source, PICTURE)
+        with session.current():
+            bound = network.bind(session, 1, 0)
+            assert bound.recordable == recordable
+            reason = None if recordable else "operation not permitted when stream is capturing"
+            assert bound.no_graph_reason == network.no_graph_reason
+            assert (reason is None) == recordable and (reason or "") in (bound.no_graph_reason or "")
+            bound.close()
+        network.close()
+        session.close()
+        assert driver.test_live_objects() == 0
+
+
+def test_tensors_of_a_network_that_fails_at_once_are_freed(tmp_path: Path) -> None:
+    path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
+    source = SessionSource(Opener(path), ort.RunOptions(), "cpu", 0, recordable=False, on_stream=True)
+    session = HostSession()
+    with pytest.raises(BackendError, match="ONNX Runtime failed on the GPU: CUDA failure 900"):
+        OnnxRuntimeNetwork(Refuses(Opener(path)(), 1), source, PICTURE).bind(cast(FrameSession, session), 1, 0)
+    assert len(session.memory) == 2 and all(memory.closed for memory in session.memory)
+
+
 def test_a_session_that_cannot_be_had_is_a_reason(tmp_path: Path) -> None:
     path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
     network, _ = network_of(path)
