@@ -13,6 +13,7 @@ from trt_perception.types import Float32Array
 
 # Of a picture before it is cropped: 200 MB of colour. One of 1x100000 would become terabytes otherwise.
 _MOST_RESIZED_PIXELS = 1 << 26
+_ZERO = np.float32(0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class NetworkToImage:
         offset, scale, limit = self._as_arrays
         mapped: Float32Array = boxes_xyxy - offset
         mapped /= scale
-        np.maximum(mapped, np.float32(0), out=mapped)
+        np.maximum(mapped, _ZERO, out=mapped)
         np.minimum(mapped, limit, out=mapped)
         return mapped
 

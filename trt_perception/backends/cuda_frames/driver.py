@@ -203,7 +203,8 @@ class RowsUpload:
         """Addresses as numbers."""
         self._copy.src_host = host
         self._copy.dst_device = device
-        require_success("cuMemcpy2DAsync", self._enqueue(self._reference, stream))
+        if code := self._enqueue(self._reference, stream):
+            require_success("cuMemcpy2DAsync", code)
 
 
 class TimingEvent:
@@ -220,12 +221,13 @@ class TimingEvent:
         """Marks the stream's present end; `captured` while the stream is being recorded as a graph."""
         if captured:
             call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
-        else:
-            require_success("cuEventRecord", self._record(self._handle, stream))
+        elif code := self._record(self._handle, stream):
+            require_success("cuEventRecord", code)
 
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""
-        require_success("cuEventElapsedTime", self._elapsed(self._result, self._handle, later._handle))
+        if code := self._elapsed(self._result, self._handle, later._handle):
+            require_success("cuEventElapsedTime", code)
         return round(self._milliseconds.value * 1e6)
 
     def close(self) -> None:
@@ -244,7 +246,8 @@ class Graph:
 
     def launch(self, stream: int) -> None:
         """Queues the recorded work."""
-        require_success("cuGraphLaunch", self._launch(self._executable, stream))
+        if code := self._launch(self._executable, stream):
+            require_success("cuGraphLaunch", code)
 
     def close(self) -> None:
         """Gives the graph back; a second call does nothing."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import astuple
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.cuda_frames.kernels import FrameKernels
 from trt_perception.backends.cuda_frames.network import DeviceNetwork
 from trt_perception.backends.cuda_frames.session import FrameSession
-from trt_perception.backends.cuda_frames.slot import FrameSlot, SlotTimes, require_frames
+from trt_perception.backends.cuda_frames.slot import FrameSlot, require_frames
 from trt_perception.backends.cuda_frames.staging import GeometryOnDevice
 from trt_perception.backends.cuda_frames.structs import TYPES, ChoiceHeader, choice_bytes
 from trt_perception.backends.frame_path import FramePathResult, FramePlan
@@ -98,8 +97,7 @@ class CudaFramePath:
                 slot = self._slot(len(frames))
                 slot.stage(frames, geometries, addresses)
                 slot.launch()
-                found, times = slot.finish()
-                return FramePathResult(found, _stage_times(times))
+                return slot.finish()
 
     def close(self) -> None:
         """Frees everything, before the network is; a second call does nothing."""
@@ -129,12 +127,9 @@ class CudaFramePath:
             slot.launch()
         finished = [slot.finish() for slot in slots]
         span_ns = max(slots[0].nanoseconds_until_end_of(slot) for slot in slots)
-        each = [astuple(times)[1:] for _, times in finished]
-        # They overlap: what the device was occupied for is the span, shared among the stages as they took time.
-        share = span_ns / max(sum(map(sum, each)), 1)
-        shared = [round(sum(stage) * share) for stage in zip(*each, strict=True)]
-        times = _stage_times(SlotTimes(finished[0][1].start_ns, *shared))
-        return FramePathResult(tuple(found[0] for found, _ in finished), times)
+        return FramePathResult(
+            tuple(one.found[0] for one in finished), _shared_times([one.times for one in finished], span_ns)
+        )
 
     def _slot(self, frames: int) -> FrameSlot:
         """The slot for that many frames in one run."""
@@ -178,13 +173,20 @@ class CudaFramePath:
         return self._geometries[key]
 
 
-def _stage_times(times: SlotTimes) -> StageTimes:
+def _shared_times(each: Sequence[StageTimes], span_ns: int) -> StageTimes:
+    """Of frames that overlap: the device was occupied for the span, shared among the stages as they took time."""
+    share = span_ns / max(sum(times.busy_ns for times in each), 1)
+
+    def shared_ns(parts: Iterable[int | None]) -> int:
+        return round(share * sum(part or 0 for part in parts))
+
+    prepare_ns, choose_ns = shared_ns(t.preprocess_ns for t in each), shared_ns(t.postprocess_ns for t in each)
     return StageTimes(
-        preprocess_ns=times.prepare_ns,
-        inference_ns=times.inference_ns,
-        postprocess_ns=times.choose_ns,
-        inference_start_ns=times.start_ns,
-        host_to_device_ns=times.host_to_device_ns,
-        device_to_host_ns=times.device_to_host_ns,
-        around_on_device_ns=times.prepare_ns + times.choose_ns,
+        preprocess_ns=prepare_ns,
+        inference_ns=shared_ns(t.inference_ns for t in each),
+        postprocess_ns=choose_ns,
+        inference_start_ns=each[0].inference_start_ns,
+        host_to_device_ns=shared_ns(t.host_to_device_ns for t in each),
+        device_to_host_ns=shared_ns(t.device_to_host_ns for t in each),
+        around_on_device_ns=prepare_ns + choose_ns,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -24,11 +23,11 @@ from trt_perception.backends.cuda_frames.structs import (
     input_struct,
     output_struct,
 )
-from trt_perception.backends.frame_path import FramePlan, RawFrameOutputs, Survivors
+from trt_perception.backends.frame_path import FramePathResult, FramePlan, RawFrameOutputs, Survivors
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.stage_ranges import stage
-from trt_perception.types import AnyArray, TensorSpec
+from trt_perception.types import AnyArray, StageTimes, TensorSpec
 
 _ALIGNMENT = 256
 _GROWTH = 1 << 20
@@ -44,18 +43,6 @@ class _Recorded:
     staging: FrameStaging
     graphs: tuple[Graph, ...]
     owned: ExitStack
-
-
-@dataclass(frozen=True)
-class SlotTimes:
-    """What one run took, nanoseconds of the device; start_ns: time.monotonic_ns when it began."""
-
-    start_ns: int
-    host_to_device_ns: int
-    prepare_ns: int
-    inference_ns: int
-    choose_ns: int
-    device_to_host_ns: int
 
 
 class FrameSlot:
@@ -144,13 +131,22 @@ class FrameSlot:
             self._network.enqueue()
             graph.launch(self._session.stream_handle)
 
-    def finish(self) -> tuple[tuple[Survivors | RawFrameOutputs, ...], SlotTimes]:
+    def finish(self) -> FramePathResult:
         """Waits for what was launched; raises BackendError when it failed."""
         with stage("wait for the GPU"):
             self._session.synchronize()
-        spans = [first.nanoseconds_until(second) for first, second in itertools.pairwise(self._events)]
-        found = tuple([self._found(index) for index in range(self._frames)])
-        return found, SlotTimes(self._start_ns, *spans)
+        begin, uploaded, prepared, inferred, chosen, downloaded = self._events
+        prepare_ns, choose_ns = uploaded.nanoseconds_until(prepared), inferred.nanoseconds_until(chosen)
+        times = StageTimes(
+            preprocess_ns=prepare_ns,
+            inference_ns=prepared.nanoseconds_until(inferred),
+            postprocess_ns=choose_ns,
+            inference_start_ns=self._start_ns,
+            host_to_device_ns=begin.nanoseconds_until(uploaded),
+            device_to_host_ns=chosen.nanoseconds_until(downloaded),
+            around_on_device_ns=prepare_ns + choose_ns,
+        )
+        return FramePathResult(tuple([self._found(index) for index in range(self._frames)]), times)
 
     def nanoseconds_until_end_of(self, later: FrameSlot) -> int:
         """Device time from the beginning of this slot's run to the end of the other's."""

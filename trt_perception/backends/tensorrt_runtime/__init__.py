@@ -1,1 +1,1 @@
-"""What running an engine takes: the library and its versions, the CUDA side, the engine's manifest and cache."""
+"""What running an engine takes: library and versions, CUDA through pycuda, the engine's manifest and cache."""
