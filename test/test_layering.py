@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "external_data",
         "trust",
         "protobuf_fields",
+        "onnx_operators",
         "backend_request",
         "resources",
         "picture_header",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import random_frame
+from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.cuda_frames.driver import call
 from trt_perception.backends.cuda_frames.network import BoundNetwork, DeviceNetwork, DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePlan
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
-from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork, SessionSource
+from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork
+from trt_perception.backends.onnxruntime_runtime.options import CPU, OnnxRuntimeSettings
+from trt_perception.backends.onnxruntime_runtime.sessions import Sessions
 from trt_perception.detector import Detector
 from trt_perception.encodings import decode_frame
 from trt_perception.errors import BackendError
@@ -76,21 +81,18 @@ class HostSession:
         self.waited += 1
 
 
-class Opener:
-    """Opens sessions of one file on the processor, and notes with what it was asked to."""
+class Watched(Sessions):
+    """Sessions on the processor, which note what they are asked for and what they give."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.asked: list[tuple[int, dict[str, int]]] = []
-        self.sessions: list[weakref.ref[Any]] = []
+        super().__init__(ort, path, BackendRequest.parse("onnxruntime:cpu"), OnnxRuntimeSettings(), [CPU], 0)
+        self.asked: list[tuple[int | None, dict[str, int]]] = []
+        self.given: list[weakref.ref[Any]] = []
 
-    def __call__(self, stream: int = 0, axes: Mapping[str, int] | None = None) -> Any:
+    def open(self, stream: int | None = None, axes: Mapping[str, int] | None = None) -> Any:
+        session = super().open(stream, axes)
         self.asked.append((stream, dict(axes or {})))
-        options = ort.SessionOptions()
-        for name, size in (axes or {}).items():
-            options.add_free_dimension_override_by_name(name, size)
-        session = ort.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
-        self.sessions.append(weakref.ref(session))
+        self.given.append(weakref.ref(session))
         return session
 
 
@@ -109,14 +111,11 @@ def write(path: Path, nodes: list[Any], output: list[Any], image: list[Any] | No
     return path
 
 
-def network_of(path: Path, *, on_stream: bool = True) -> tuple[OnnxRuntimeNetwork, Opener]:
-    opener = Opener(path)
-    options = ort.RunOptions()
-    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-    source = SessionSource(opener, options, "cpu", 0, recordable=False, on_stream=on_stream)
-    network = OnnxRuntimeNetwork(opener(), source, PICTURE)
-    opener.asked.clear()
-    return network, opener
+def network_of(path: Path) -> tuple[OnnxRuntimeNetwork, Watched]:
+    sessions = Watched(path)
+    network = OnnxRuntimeNetwork(sessions, sessions.open(), PICTURE)
+    sessions.asked.clear()
+    return network, sessions
 
 
 def bind(network: OnnxRuntimeNetwork, batch: int = 1, index: int = 0) -> tuple[BoundNetwork, HostSession]:
@@ -160,23 +159,23 @@ def test_a_fixed_batch_is_told(tmp_path: Path, batch: int) -> None:
 
 def test_free_sizes_of_the_input_are_fixed_where_the_outputs_depend_on_them(tmp_path: Path) -> None:
     path = write(tmp_path / "n.onnx", CELLS, ["batch", 3, "cells"], ["batch", 3, "height", "width"])
-    network, opener = network_of(path)
+    network, sessions = network_of(path)
     assert network.batches == (1, 1)
     bound, session = bind(network)
-    assert opener.asked == [(77, {"batch": 1, "height": 8, "width": 10})]
+    assert sessions.asked == [(77, {"batch": 1, "height": 8, "width": 10})]
     assert bound.outputs[0].shape == (1, 3, 20)
     values(session, bound.input)[...] = pictures(1)
     bound.enqueue()
-    (expected,) = opener().run(None, {"images": pictures(1)})
+    (expected,) = sessions.open().run(None, {"images": pictures(1)})
     np.testing.assert_array_equal(values(session, bound.outputs[0]), expected)
 
 
 def test_free_sizes_that_no_output_depends_on_stay_free(tmp_path: Path) -> None:
     mean = [helper.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0)]
     path = write(tmp_path / "n.onnx", mean, ["batch", 3], ["batch", 3, "height", "width"])
-    network, opener = network_of(path)
+    network, sessions = network_of(path)
     bound, _ = bind(network, 2)
-    assert not opener.asked
+    assert sessions.asked == [(77, {})]
     assert (bound.input.shape, bound.outputs[0].shape) == ((2, 3, 8, 10), (2, 3))
 
 
@@ -207,88 +206,146 @@ def test_a_shape_that_the_graph_only_declares_is_refused(tmp_path: Path) -> None
         bind(network)
 
 
-def test_each_further_stream_has_a_session_of_its_own_which_goes_with_it(tmp_path: Path) -> None:
-    network, opener = network_of(write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10]))
+def test_batches_share_a_session_and_each_further_stream_has_its_own(tmp_path: Path) -> None:
+    network, sessions = network_of(write(tmp_path / "n.onnx", RELU, ["batch", 3, 8, 10]))
     first, _ = bind(network)
-    assert not opener.asked
+    other, _ = bind(network, 2)
+    assert sessions.asked == [(77, {})]
     second, session = bind(network, 1, 1)
-    assert opener.asked == [(77, {})]
+    assert sessions.asked == [(77, {})] * 2
     values(session, second.input)[...] = pictures(1)
     second.enqueue()
     np.testing.assert_array_equal(values(session, second.outputs[0]), np.maximum(pictures(1), 0))
+
+    def alive() -> list[bool]:
+        gc.collect()
+        return [session() is not None for session in sessions.given]
+
+    # The first was only looked at.
+    assert alive() == [False, True, True]
     second.close()
-    gc.collect()
-    assert [alive() is not None for alive in opener.sessions] == [True, False]
+    assert alive() == [False, True, False]
     first.close()
+    other.close()
+    assert alive() == [False, True, False]
     network.close()
-    gc.collect()
-    assert opener.sessions[0]() is None
+    assert alive() == [False, False, False]
 
 
-def test_a_provider_with_a_stream_of_its_own_waits_for_ours(tmp_path: Path) -> None:
-    path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
-    waits = {}
-    for on_stream in (True, False):
-        bound, session = bind(network_of(path, on_stream=on_stream)[0])
-        before = session.waited
-        bound.enqueue()
-        bound.enqueue()
-        waits[on_stream] = session.waited - before
-        assert not bound.recordable
-    assert waits == {True: 0, False: 2}
-
-
-class Refuses:
-    """A session whose runs fail from the one of that number on; the first three are its trial runs."""
-
-    def __init__(self, session: Any, first: int) -> None:
-        self._session, self._left = session, first
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run_with_iobinding(self, *arguments: Any) -> None:
-        self._left -= 1
-        if self._left <= 0:
-            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing\n; GPU=0")
-        self._session.run_with_iobinding(*arguments)
-
-
-@pytest.mark.parametrize(("fails_from", "recordable"), [(100, True), (4, False)], ids=["recorded", "refused"])
-def test_a_run_is_recorded_once_to_see_whether_it_can_be(tmp_path: Path, fails_from: int, recordable: bool) -> None:
-    path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
-    library = compile_for_the_processor("driver_on_processor.cpp", tmp_path / "libcuda.so")
-    with driver_on_processor(library) as driver:
-        session = FrameSession(0)
-        source = SessionSource(Opener(path), ort.RunOptions(), "cpu", 0, recordable=True, on_stream=True)
-        network = OnnxRuntimeNetwork(Refuses(Opener(path)(), fails_from), source, PICTURE)
-        with session.current():
-            bound = network.bind(session, 1, 0)
-            assert bound.recordable == recordable
-            reason = None if recordable else "operation not permitted when stream is capturing"
-            assert bound.no_graph_reason == network.no_graph_reason
-            assert (reason is None) == recordable and (reason or "") in (bound.no_graph_reason or "")
-            bound.close()
-        network.close()
-        session.close()
-        assert driver.test_live_objects() == 0
-
-
-def test_tensors_of_a_network_that_fails_at_once_are_freed(tmp_path: Path) -> None:
-    path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
-    source = SessionSource(Opener(path), ort.RunOptions(), "cpu", 0, recordable=False, on_stream=True)
-    session = HostSession()
-    with pytest.raises(BackendError, match="ONNX Runtime failed on the GPU: CUDA failure 900"):
-        OnnxRuntimeNetwork(Refuses(Opener(path)(), 1), source, PICTURE).bind(cast(FrameSession, session), 1, 0)
-    assert len(session.memory) == 2 and all(memory.closed for memory in session.memory)
+@pytest.mark.parametrize("on_stream", [True, False])
+def test_a_provider_with_a_stream_of_its_own_waits_for_ours(tmp_path: Path, on_stream: bool) -> None:
+    network, sessions = network_of(write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10]))
+    sessions.on_stream = on_stream
+    bound, session = bind(network)
+    before = session.waited
+    bound.enqueue()
+    bound.enqueue()
+    assert session.waited - before == (0 if on_stream else 2)
+    assert not bound.recordable
 
 
 def test_a_session_that_cannot_be_had_is_a_reason(tmp_path: Path) -> None:
     path = write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10])
     network, _ = network_of(path)
     path.unlink()
-    with pytest.raises(BackendError, match="no session for this"):
-        bind(network, 1, 1)
+    with pytest.raises(BackendError, match="cannot load"):
+        bind(network)
+
+
+# --- whether a run can be recorded, with a stand-in for the driver that records copies ----------------------------
+
+
+class Scripted:
+    """A session whose runs are these calls, the last for all that follow; each gets the input and the output."""
+
+    def __init__(self, session: Any, *runs: Any) -> None:
+        self._session, self._runs = session, list(runs)
+        self.tensors: tuple[Any, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def io_binding(self) -> Any:
+        places: list[int] = []
+
+        class Binding:
+            def bind_input(self, *arguments: Any) -> None:
+                places.append(arguments[-1])
+
+            bind_output = bind_input
+
+        self.tensors = (places,)
+        return Binding()
+
+    def run_with_iobinding(self, binding: object, options: Any) -> None:
+        run = self._runs.pop(0) if len(self._runs) > 1 else self._runs[0]
+        source, target = self.tensors[0]
+        run(source, target)
+
+
+SIZE = 3 * 8 * 10 * 4
+
+
+def copies(source: int, target: int) -> None:
+    """What a recording holds, and does again."""
+    call("cuMemcpyDtoHAsync_v2", target, source, SIZE, 0)
+
+
+def copies_at_once(source: int, target: int) -> None:
+    """What a recording does not hold."""
+    ctypes.memmove(target, source, SIZE)
+
+
+def fails(source: int, target: int) -> None:
+    raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing\n; GPU=0")
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason"),
+    [
+        ([copies], None),
+        ([copies, copies, copies, fails, copies], "operation not permitted when stream is capturing"),
+        ([copies_at_once], "a recorded run does not do what a plain one does"),
+    ],
+    ids=["recorded", "refused", "lost"],
+)
+def test_a_recording_is_tried_before_it_is_trusted(tmp_path: Path, runs: list[Any], reason: str | None) -> None:
+    library = compile_for_the_processor("driver_on_processor.cpp", tmp_path / "libcuda.so")
+    with driver_on_processor(library) as driver:
+        network, sessions = network_of(write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10]))
+        sessions.no_graph_reason, sessions.on_stream = None, True
+        network._first = Scripted(sessions._open(None, None, graph=False), *runs)
+        session = FrameSession(0)
+        with session.current():
+            bound = network.bind(session, 1, 0)
+            assert bound.recordable == (reason is None)
+            assert (reason or "") in (sessions.no_graph_reason or "")
+            # Only what is recorded is not waited for.
+            waits = "disable_synchronize_execution_providers" not in str(entries(bound._options))
+            assert waits == (reason is not None)
+            bound.close()
+        network.close()
+        session.close()
+        assert driver.test_live_objects() == 0
+
+
+def entries(options: Any) -> list[str]:
+    names = ("disable_synchronize_execution_providers", "gpu_graph_id")
+    found = []
+    for name in names:
+        with suppress(RuntimeError):
+            options.get_run_config_entry(name)
+            found.append(name)
+    return found
+
+
+def test_tensors_of_a_network_that_fails_at_once_are_freed(tmp_path: Path) -> None:
+    network, sessions = network_of(write(tmp_path / "n.onnx", RELU, [1, 3, 8, 10], [1, 3, 8, 10]))
+    network._first = Scripted(sessions.open(), fails)
+    session = HostSession()
+    with pytest.raises(BackendError, match="ONNX Runtime failed on the GPU: CUDA failure 900"):
+        network.bind(cast(FrameSession, session), 1, 0)
+    assert len(session.memory) == 2 and all(memory.closed for memory in session.memory)
 
 
 # --- frames through the whole short way, with the driver's and the kernels' work done by the processor -----------
@@ -304,9 +361,7 @@ def short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
             def frame_path(backend: OnnxRuntimeBackend, plan: FramePlan) -> CudaFramePath:
                 session = FrameSession(0)
                 undo.callback(session.close)
-                made = backend._sessions
-                source = SessionSource(made.open, made.run_options(wait=False), "cpu", 0, False, True)
-                network = OnnxRuntimeNetwork(backend._session, source, plan.input)
+                network = OnnxRuntimeNetwork(backend._sessions, backend._session, plan.input)
                 path = CudaFramePath(network, session, plan, threading.RLock(), streams=backend.settings.streams)
                 undo.callback(path.close)
                 return path

@@ -23,10 +23,10 @@ from trt_perception.backends.onnxruntime_runtime.library import (
     onnxruntime_part,
     spec_of,
 )
-from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork, Session, SessionSource
+from trt_perception.backends.onnxruntime_runtime.network import OnnxRuntimeNetwork
 from trt_perception.backends.onnxruntime_runtime.options import CPU, CUDA, TENSORRT, OnnxRuntimeSettings
-from trt_perception.backends.onnxruntime_runtime.sessions import Sessions
-from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
+from trt_perception.backends.onnxruntime_runtime.sessions import Session, Sessions
+from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.external_data import external_files
 from trt_perception.types import AnyArray
 
@@ -53,7 +53,6 @@ class OnnxRuntimeBackend(Backend):
 
     _session: Session | None = None
     _bound: BoundSession | None = None
-    _frames: FrameSession | None = None
     _path: CudaFramePath | None = None
     _closing: ExitStack | None = None
 
@@ -121,19 +120,11 @@ class OnnxRuntimeBackend(Backend):
     def _load(self, ort: Any, provider: str, helpers: list[str]) -> Session:
         try:
             external_files(self.artifact)
+            providers = [provider, *helpers]
+            self._sessions = Sessions(ort, self.artifact, self.request, self.settings, providers, self.device_index)
         except ModelFileError as error:
             raise BackendError(f"{self.request}: {error}") from error
-        self._sessions = Sessions(
-            ort, self.artifact, self.request, self.settings, [provider, *helpers], self.device_index
-        )
-        if provider != CPU:
-            try:
-                self._frames = FrameSession(self.device_index)
-            except BackendUnavailableError as error:
-                # Whether the provider loads all the same is for its own session to tell.
-                self._no_frames_reason = str(error)
-        stream = self._frames.stream_handle if self._frames is not None and provider == CUDA else None
-        return self._sessions.open(stream)
+        return self._sessions.open()
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """See Backend.frame_path: kernels before and after the network, whose tensors stay on the device."""
@@ -147,31 +138,24 @@ class OnnxRuntimeBackend(Backend):
         with self._turn:
             if self._closing is None:
                 raise BackendError(f"{self.request} was closed by another thread")
-            if self._frames is None:
-                return self._no_frames_reason
             if self._path is not None and self._path.plan == plan:
                 return self._path
-            network = OnnxRuntimeNetwork(self._session, self._source(), plan.input)
-            self._closing.callback(network.close)
-            try:
-                path = CudaFramePath(network, self._frames, plan, self._turn, streams=settings.streams)
-            except BackendError as error:
-                return str(error)
-            self._closing.callback(path.close)
+            with ExitStack() as undo:
+                try:
+                    frames = FrameSession(self.device_index)
+                    # The sessions go before the stream on which they work.
+                    undo.callback(frames.close)
+                    network = OnnxRuntimeNetwork(self._sessions, self._session, plan.input)
+                    undo.callback(network.close)
+                    path = CudaFramePath(network, frames, plan, self._turn, streams=settings.streams)
+                    undo.callback(path.close)
+                except BackendError as error:
+                    return str(error)
+                self._closing.push(undo.pop_all())
             self._path = path
-        reason = self._sessions.no_graph_reason or network.no_graph_reason
+        reason = self._sessions.no_graph_reason
         self._add_notes(*path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
         return path
-
-    def _source(self) -> SessionSource:
-        return SessionSource(
-            self._sessions.open,
-            self._sessions.run_options(wait=False),
-            "cuda",
-            self.device_index,
-            recordable=self._sessions.no_graph_reason is None,
-            on_stream=self.info.provider == CUDA,
-        )
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._session is not None
@@ -184,11 +168,10 @@ class OnnxRuntimeBackend(Backend):
         return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
 
     def _run_unbound(self, batch: AnyArray) -> list[AnyArray]:
-        options = self._sessions.run_options(wait=True)
         with self._turn:
             if self._session is None:
                 raise BackendError("the backend was closed by another thread")
-            arrays: list[AnyArray] = self._session.run(self._output_names, {self._input_name: batch}, options)
+            arrays: list[AnyArray] = self._session.run(self._output_names, {self._input_name: batch})
             return arrays
 
     def _close(self) -> None:
@@ -199,15 +182,8 @@ class OnnxRuntimeBackend(Backend):
             self._closing.close()
             self._closing = self._bound = None
             session, self._session = self._session, None
-            frames, self._frames = self._frames, None
-            try:
-                if session is not None and self.settings.profile_to:
-                    self._write_profile(session)
-            finally:
-                # The session goes before the stream on which it works.
-                del session
-                if frames is not None:
-                    frames.close()
+            if session is not None and self.settings.profile_to:
+                self._write_profile(session)
 
     def _write_profile(self, session: Any) -> None:
         # The library adds the date to the name.

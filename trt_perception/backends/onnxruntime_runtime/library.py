@@ -24,6 +24,8 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
+_ERRORS = 3  # of the levels of its log
+
 
 def onnxruntime_part(part: str = "") -> Any:
     """onnxruntime, or one of its modules (`quantization`); raises BackendUnavailableError that says what to install."""
@@ -44,8 +46,10 @@ def load_cuda_libraries(ort: Any) -> None:
     """Loads CUDA and cuDNN from NVIDIA's Python packages, where they are installed; nothing else finds them there.
 
     Whether the provider then loads is read back from the session, so what this function of onnxruntime's (1.21 and
-    newer) prints about what it does not find is left out.
+    newer) prints about what it does not find is left out. So are the warnings that it writes to standard error past
+    every logger, some for each session (1.31: "No registered plugin EP device found").
     """
+    ort.set_default_logger_severity(_ERRORS)
     preload = getattr(ort, "preload_dlls", None)
     if preload is not None:
         with contextlib.redirect_stdout(io.StringIO()):

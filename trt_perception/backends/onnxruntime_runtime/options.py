@@ -8,12 +8,16 @@ from typing import Any
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.base import require_stream_count, require_thread_count, require_writable_setting
+from trt_perception.backends.cuda_frames.driver import compute_capability
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
-from trt_perception.errors import BackendError
+from trt_perception.errors import BackendError, BackendUnavailableError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-# ONNX Runtime's names of how cuDNN's algorithms for convolutions are chosen.
-_CONV_SEARCHES = {"default": "DEFAULT", "heuristic": "HEURISTIC", "exhaustive": "EXHAUSTIVE"}
+AUTO = "auto"
+_NHWC = (AUTO, "on", "off")
+# With cuDNN 9's graphs (ONNX Runtime 1.20) and TF32 (compute capability 8.0) channels last are the faster layout.
+_NHWC_SINCE = (1, 20)
+_NHWC_CAPABILITY = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class OnnxRuntimeSettings:
     faster, cost 20 ms of CPU time a frame, and starved Fast DDS's threads so that images got lost.
     On cuda: device_path: camera bytes become the input tensor, and outputs become boxes, on the GPU. cuda_graph: all
     of that is recorded once and launched as one. streams: frames that may overlap when several are given at once to a
-    network with a batch of 1; each takes a further session with the weights in it. prefer_nhwc: convolutions take
-    channels last. cudnn_conv_algo_search: default, heuristic, or exhaustive, which times them on the first frame.
+    network with a batch of 1; each takes a further session with the weights in it. prefer_nhwc: on, off, or auto,
+    convolutions take channels last; auto: on GPUs with TF32 from ONNX Runtime 1.20 on.
     tensorrt_engine_cache: folder in which the TensorRT provider keeps its engines (without one it builds them at each
     start), empty for the user's cache folder. tensorrt_workspace_mib: memory that it may use while it builds, 0 = its
     own limit. profile_to: file for the time of every node, written by close(); empty = not measured, which costs time.
@@ -40,8 +44,7 @@ class OnnxRuntimeSettings:
     device_path: bool = True
     cuda_graph: bool = True
     streams: int = 1
-    prefer_nhwc: bool = False
-    cudnn_conv_algo_search: str = "exhaustive"
+    prefer_nhwc: str = AUTO
     tensorrt_engine_cache: str = ""
     tensorrt_workspace_mib: int = 0
     profile_to: str = ""
@@ -50,25 +53,28 @@ class OnnxRuntimeSettings:
         require_thread_count("onnxruntime", "intra_op_threads", self.intra_op_threads)
         require_thread_count("onnxruntime", "inter_op_threads", self.inter_op_threads)
         require_stream_count("onnxruntime", self.streams)
-        _lookup(_CONV_SEARCHES, "cudnn_conv_algo_search", self.cudnn_conv_algo_search)
+        _lookup(dict.fromkeys(_NHWC), "prefer_nhwc", self.prefer_nhwc)
+
+
+@dataclass(frozen=True)
+class CudaChoice:
+    """How the CUDA provider works. stream: the CUstream that everything runs on, None for one of its own. graph: runs
+    on that stream may be recorded.
+    """
+
+    device_index: int
+    nhwc: bool
+    stream: int | None
+    graph: bool
 
 
 def provider_options(
-    provider: str,
-    device_index: int,
-    settings: OnnxRuntimeSettings,
-    request: BackendRequest,
-    *,
-    stream: int | None,
-    graph: bool,
+    provider: str, settings: OnnxRuntimeSettings, request: BackendRequest, cuda: CudaChoice
 ) -> dict[str, str]:
-    """ONNX Runtime takes texts, by the names of its documentation; stream and graph are for the CUDA provider alone.
-
-    stream: the CUstream that everything runs on, None for one of its own. graph: runs may be recorded.
-    """
+    """ONNX Runtime takes texts, by the names of its documentation."""
     if provider == CPU:
         return {}
-    options = {"device_id": str(device_index)}
+    options = {"device_id": str(cuda.device_index)}
     if provider == TENSORRT:
         folder = cache_directory(settings.tensorrt_engine_cache)
         require_writable_setting(request, "tensorrt_engine_cache", folder / "engine")
@@ -78,13 +84,22 @@ def provider_options(
         if settings.tensorrt_workspace_mib > 0:
             options["trt_max_workspace_size"] = str(settings.tensorrt_workspace_mib * 2**20)
         return options
-    if settings.prefer_nhwc:  # which versions before 1.17 do not know
+    if cuda.nhwc:  # which versions before 1.17 do not know
         options["prefer_nhwc"] = "1"
-    options["cudnn_conv_algo_search"] = _CONV_SEARCHES[settings.cudnn_conv_algo_search]
-    if stream is not None:
-        options["user_compute_stream"] = str(stream)
-        options["enable_cuda_graph"] = _flag(graph)
+    if cuda.stream is not None:
+        options["user_compute_stream"] = str(cuda.stream)
+        options["enable_cuda_graph"] = _flag(cuda.graph)
     return options
+
+
+def prefers_nhwc(settings: OnnxRuntimeSettings, version: tuple[int, ...], device_index: int) -> bool:
+    """What the setting means for this version of ONNX Runtime on this GPU."""
+    if settings.prefer_nhwc != AUTO:
+        return settings.prefer_nhwc == "on"
+    try:
+        return version >= _NHWC_SINCE and compute_capability(device_index) >= _NHWC_CAPABILITY
+    except BackendUnavailableError:  # then the provider does not load either, and says so
+        return False
 
 
 def session_options(
