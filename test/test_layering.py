@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("postprocess",),
     ("plain_path",),
     ("detector",),
-    ("camera_turns", "live_frames"),
+    ("camera_turns", "live_frames", "waiting_frames"),
     ("live", "fallback_chain", "latency", "engine", "benchmark", "doctor", "inspection", "onnx_report", "model_writer"),
     ("ros",),
     ("cli",),

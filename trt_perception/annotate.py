@@ -20,6 +20,7 @@ _DIAGONAL_PER_LINE_PX = 500
 _DIAGONAL_PER_SCALE_PX = 1400
 _SMALLEST_SCALE = 0.4
 _UNREADABLE_SCALE = 0.3
+_CAPTION_COLOR = (32, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Label:
     stroke: int
 
 
-def annotate(image: Image, detections: Detections, model: ModelFile) -> Uint8Array:
+def annotate(image: Image, detections: Detections, model: ModelFile, caption: str = "") -> Uint8Array:
     """A copy of the picture, uint8 BGR (height, width, 3), with a box, a name and a score for each detection.
 
-    The best detections' labels lie on top. Letters outside of ASCII show as question marks, for want of a font.
+    The best detections' labels lie on top, and a caption at the bottom over all of them, where it could be read.
+    Letters outside of ASCII show as question marks, for want of a font.
     """
     canvas = to_bgr(image)
     thickness = _thickness(image.width, image.height)
@@ -60,6 +62,9 @@ def annotate(image: Image, detections: Detections, model: ModelFile) -> Uint8Arr
         label = place_label(text, *_pixels(detections, row)[:2], image.width, image.height)
         if label is not None:
             _draw(canvas, label, _color(class_id))
+    label = place_label(caption, 0, image.height, image.width, image.height) if caption else None
+    if label is not None:
+        _draw(canvas, label, _CAPTION_COLOR)
     return canvas
 
 

@@ -39,7 +39,7 @@ class ClassChoice:
 
     @property
     def least_other(self) -> float:
-        """The same for classes of which the thresholds say nothing."""
+        """The score that a candidate must exceed whose class the thresholds do not name; infinite: it never counts."""
         return np.inf if self._wanted else self.thresholds.score
 
     def least_scores(self, class_count: int) -> Float32Array:

@@ -26,8 +26,9 @@ class ArtifactReport:
 
     kind: onnx, torchscript or engine. external_data: sha256 of each file beside it that holds its weights. inputs,
     outputs: as the file states them, or as the library that runs it does; empty where neither can be asked. runs_on:
-    the backend and device that opened it. notes: what that backend says of how it runs. onnx: None for other kinds and
-    without the onnx package. missing: what stands between this file and detections, each with what to do.
+    the backend and device that opened it. notes: what that backend says of how it runs, and what could not be looked
+    at. onnx: None for other kinds and without the onnx package. missing: what stands between this file and detections,
+    each with what to do.
     """
 
     path: Path
@@ -55,10 +56,15 @@ class Inspection:
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Looks at a model file and its artifacts, or at one artifact; raises PerceptionError for what is neither."""
-    if path.suffix.lower() in (".yaml", ".yml"):
+    """Looks at a model file and its artifacts, at one artifact, or at a shipped model by its name.
+
+    Raises PerceptionError for what is none of these.
+    """
+    is_name = not path.suffix and len(path.parts) == 1
+    if is_name or path.suffix.lower() in (".yaml", ".yml"):
         model = load_model(path)
-        return Inspection(path, model, tuple(_report_or_absence(a, k, model) for k, a in model.artifacts.items()))
+        reports = tuple(_report_or_absence(artifact, kind, model) for kind, artifact in model.artifacts.items())
+        return Inspection(model.path or path, model, reports)
     kind = KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise ModelFileError(f"{path} is no model; expected a file ending in .yaml, {', '.join(KIND_OF_SUFFIX)}")
@@ -86,6 +92,7 @@ def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str
     path = artifact.path
     artifact.verify(kind)
     missing = [problem] if problem else []
+    unread: list[str] = []
     report = ArtifactReport(path, kind, path.stat().st_size, file_sha256(path), read_metadata(path, f".{kind}"))
     if kind == ONNX:
         hashes = {location: file_sha256(file) for location, file in external_files(path).items()}
@@ -96,16 +103,19 @@ def _report(artifact: Artifact, kind: str, model: ModelFile | None, problem: str
         except ModelFileError:
             raise
         except PerceptionError as error:
-            missing.append(str(error))
+            unread.append(str(error))
     if model is None:
         report, reasons = _recognised_by_shape(report, ())
-        return replace(report, missing=(*missing, *reasons))
+        return replace(report, missing=(*missing, *unread, *reasons))
     report, reasons = _opened(report, replace(model, artifacts={kind: artifact}))
     if report.runs_on is None and model.head == AUTO:
         report, further = _recognised_by_shape(report, model.labels)
         # What was found in the outputs may be the reason why it did not open.
         reasons += [reason for reason in further if reason not in reasons]
-    return replace(report, missing=(*missing, *reasons))
+    if report.runs_on is not None:
+        # A graph that nobody can read here runs all the same.
+        return replace(report, notes=(*unread, *report.notes), missing=(*missing, *reasons))
+    return replace(report, missing=(*missing, *unread, *reasons))
 
 
 def _opened(report: ArtifactReport, model: ModelFile) -> tuple[ArtifactReport, list[str]]:

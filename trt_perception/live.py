@@ -18,28 +18,19 @@ from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.encodings import decode_frame
 from trt_perception.errors import ImageError, PerceptionError
-from trt_perception.live_frames import Batching, Channel, FrameCounts, Message, Processed, Received
+from trt_perception.live_frames import Batching, Channel, Message, Processed
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import FrameResult, Image
+from trt_perception.waiting_frames import Taken, WaitingFrames
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Taken(Generic[Message]):
-    """A frame whose turn has come. camera: its channel's number."""
-
-    camera: int
-    channel: Channel[Message]
-    frame: Received[Message]
-    taken_ns: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Decoded(Generic[Message]):
     """A frame that is good to be looked at."""
 
-    taken: _Taken[Message]
+    taken: Taken[Message]
     picture: Image | CameraFrame
     decode_ns: int
 
@@ -71,16 +62,12 @@ class LivePipeline(Generic[Message]):
         batching: Batching | None = None,
         at_rest: Callable[[], None] | None = None,
     ) -> None:
-        self._channels = list(channels)
+        self._turns = CameraTurns(len(channels))
+        self._waiting = WaitingFrames(channels, self._turns, batching or Batching())
         self._detector = detector
         self._governor = governor or InferenceGovernor(0.0)
         self._observer = observer
-        self._running = False
-        self._enabled = True
-        self._batching = batching or Batching()
         self._at_rest = at_rest
-        self._turns = CameraTurns(len(self._channels))
-        self._wake = threading.Condition()
         # Held while a frame is inside the detector, so that a new one is put in between two frames.
         self._in_detector = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -93,49 +80,31 @@ class LivePipeline(Generic[Message]):
     @property
     def enabled(self) -> bool:
         """False while inference is paused."""
-        return self._enabled
+        return self._waiting.enabled
 
     def start(self) -> None:
         """Starts the inference thread with all counts at zero; a second call does nothing."""
         if self._thread is not None:
             return
-        for channel in self._channels:
-            channel.counts = FrameCounts()
-            channel.waiting = None
-        self._running = True
+        self._waiting.open()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread after the frame it is at; one that waits is counted as paused. A second call does nothing."""
-        with self._wake:
-            self._running = False
-            self._wake.notify()
+        self._waiting.close()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-            with self._wake:
-                self._put_waiting_aside()
+            self._waiting.put_aside()
 
     def set_enabled(self, enabled: bool) -> None:
         """Pauses (frames are received and put aside as paused) or resumes."""
-        with self._wake:
-            self._enabled = enabled
-            if not enabled:
-                self._put_waiting_aside()
+        self._waiting.set_enabled(enabled)
 
     def offer(self, channel: Channel[Message], message: Message) -> None:
         """Takes the newest frame of a camera; one that still waits is counted as superseded. Never blocks."""
-        frame = Received(message, time.monotonic_ns())
-        with self._wake:
-            channel.counts.received += 1
-            if not (self._running and self._enabled):
-                channel.counts.paused += 1
-                return
-            if channel.waiting is not None:
-                channel.counts.superseded += 1
-            channel.waiting = frame
-            self._wake.notify()
+        self._waiting.offer(channel, message)
 
     def replace_detector(self, detector: Detector) -> Detector:
         """Puts another detector in between two frames and returns the old one, which the caller closes."""
@@ -143,42 +112,13 @@ class LivePipeline(Generic[Message]):
             old, self._detector = self._detector, detector
         return old
 
-    def _put_waiting_aside(self) -> None:
-        for channel in self._channels:
-            if channel.waiting is not None:
-                channel.waiting = None
-                channel.counts.paused += 1
-
     def _run(self) -> None:
-        while taken := self._take():
+        while taken := self._waiting.take(lambda: self._detector.max_batch):
             self._process(taken)
-            if self._at_rest is not None and not any(channel.waiting for channel in self._channels):
+            if self._at_rest is not None and not self._waiting.any_waiting():
                 self._at_rest()
 
-    def _take(self) -> list[_Taken[Message]]:
-        """Waiting frames, of the cameras whose turn it is; none when the thread is to end."""
-        with self._wake:
-            while self._running:
-                waiting = [i for i, channel in enumerate(self._channels) if channel.waiting is not None]
-                limit = self._batching.limit(len(self._channels), self._detector.max_batch)
-                wait_ns = self._left_to_wait_ns() if 0 < len(waiting) < limit else 0
-                if waiting and wait_ns <= 0:
-                    now_ns = time.monotonic_ns()
-                    return [self._taken(camera, now_ns) for camera in self._turns.in_order(waiting)[:limit]]
-                self._wake.wait(wait_ns / 1e9 if waiting else None)
-        return []
-
-    def _left_to_wait_ns(self) -> int:
-        first_ns = min(channel.waiting.received_ns for channel in self._channels if channel.waiting is not None)
-        return first_ns + self._batching.max_wait_ns - time.monotonic_ns()
-
-    def _taken(self, camera: int, now_ns: int) -> _Taken[Message]:
-        channel = self._channels[camera]
-        frame, channel.waiting = channel.waiting, None
-        assert frame is not None, "looked at under the same lock"
-        return _Taken(camera, channel, frame, now_ns)
-
-    def _process(self, taken: Sequence[_Taken[Message]]) -> None:
+    def _process(self, taken: Sequence[Taken[Message]]) -> None:
         good: list[_Decoded[Message]] = []
         at_hand = [entry.camera for entry in taken]
         for entry in taken:
@@ -188,7 +128,7 @@ class LivePipeline(Generic[Message]):
         if good:
             self._detect_all(good)
 
-    def _decoded(self, entry: _Taken[Message], at_hand: Sequence[int]) -> _Decoded[Message] | None:
+    def _decoded(self, entry: Taken[Message], at_hand: Sequence[int]) -> _Decoded[Message] | None:
         """None for a frame that is not to be looked at, and is counted as such."""
         counts = entry.channel.counts
         if not entry.channel.is_fresh(entry.frame):
@@ -234,7 +174,7 @@ class LivePipeline(Generic[Message]):
         with self._in_detector:
             detector = self._detector
             # One that was put in meanwhile may take fewer at once.
-            limit = self._batching.limit(len(self._channels), detector.max_batch)
+            limit = self._waiting.limit(detector.max_batch)
             results: list[FrameResult] = []
             for first in range(0, len(frames), limit):
                 results += self._observed(detector, [frame.picture for frame in frames[first : first + limit]])

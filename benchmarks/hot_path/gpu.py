@@ -13,35 +13,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hot_path.blocks import Samples, median, ratio
-from benchmarks.hot_path.gpu_ways import (
-    BARE,
-    BARE_ORDINARY,
-    BATCHED,
-    IN_TURN,
-    LOCKED,
-    ONNXRUNTIME,
-    PLAIN,
-    TENSORRT,
-    TORCHSCRIPT,
-    WAYS,
-)
+from benchmarks.hot_path.blocks import Samples
+from benchmarks.hot_path.gpu_figures import figures_of
+from benchmarks.hot_path.gpu_ways import WAYS
 from trt_perception.backends.cuda_frames.driver import require_gpu
-from trt_perception.statistics import summarize
 
 WIDTH, HEIGHT = 1920, 1080
-ROUNDS, BLOCK = 30, 100
+# SETTLING frames at the beginning of a block find caches and clocks as another process left them, and do not count;
+# gpu_frames_until_settled says how many there were. The first round does not count either.
+ROUNDS, BLOCK, SETTLING = 30, 100, 20
 _END_S = 10.0
-# Figure → the way whose median total is divided by the other's.
-RATIOS = {
-    "gpu_tensorrt_vs_upload_and_engine": (LOCKED, BARE),
-    "gpu_tensorrt_vs_upload_and_engine_ordinary_memory": (TENSORRT, BARE_ORDINARY),
-    "gpu_tensorrt_ordinary_vs_page_locked_upload_and_engine": (TENSORRT, BARE),
-    "gpu_straightforward_vs_tensorrt": (PLAIN, TENSORRT),
-    "gpu_torchscript_vs_tensorrt": (TORCHSCRIPT, TENSORRT),
-    "gpu_onnxruntime_vs_tensorrt": (ONNXRUNTIME, TENSORRT),
-    "gpu_four_batched_vs_in_turn": (BATCHED, IN_TURN),
-}
+# Every frame of every block in its order, milliseconds.
+Blocks = list[list[float]]
 
 
 def measure(folder: Path, pythons: Mapping[str, str]) -> tuple[dict[str, float], dict[str, Samples], dict[str, str]]:
@@ -52,6 +35,7 @@ def measure(folder: Path, pythons: Mapping[str, str]) -> tuple[dict[str, float],
     """
     require_gpu(0)
     samples: Samples = {}
+    blocks: dict[str, Blocks] = {}
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         running: dict[str, _Worker] = {}
@@ -63,26 +47,17 @@ def measure(folder: Path, pythons: Mapping[str, str]) -> tuple[dict[str, float],
             else:
                 missing[name] = reason
         names = list(running)
-        for turn in range(ROUNDS):
+        for turn in range(ROUNDS + 1):
             shift = turn % max(len(names), 1)
             for name in names[shift:] + names[:shift]:
-                # The first frame of a block finds the GPU as another process left it.
-                for row in running[name].block(BLOCK + 1)[1:]:
+                rows = running[name].block(SETTLING + BLOCK)
+                if turn == 0:
+                    continue
+                blocks.setdefault(name, []).append([row["total"] / 1e6 for row in rows])
+                for row in rows[SETTLING:]:
                     for key, value in row.items():
                         samples.setdefault(name, {}).setdefault(key, []).append(value / 1e6)
-    return _figures(samples), {f"{WIDTH}x{HEIGHT} on the GPU": samples}, missing
-
-
-def _figures(samples: Samples) -> dict[str, float]:
-    figures = {f"gpu_total_ms {name}": median(rows["total"]) for name, rows in samples.items()}
-    for name, (of, to) in RATIOS.items():
-        if of in samples and to in samples:
-            figures[name] = ratio(samples, (of, "total"), (to, "total"))
-    for name in (TENSORRT, LOCKED, TORCHSCRIPT, ONNXRUNTIME):
-        if name in samples:
-            total = summarize(samples[name]["total"])
-            figures[f"gpu_p99_over_p50 {name}"] = total.p99 / total.p50
-    return figures
+    return figures_of(samples, blocks), {f"{WIDTH}x{HEIGHT} on the GPU": samples}, missing
 
 
 class _Worker:

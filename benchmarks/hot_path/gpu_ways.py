@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,102 +20,45 @@ from benchmarks.hot_path import straightforward
 from benchmarks.hot_path.blocks import Way
 from benchmarks.hot_path.cpu import detector_way
 from benchmarks.hot_path.frames import DISTINCT, camera_frames
-from benchmarks.hot_path.network import SIDE_PX, THRESHOLDS, write_network
-from benchmarks.hot_path.torchscript import write_torchscript
-from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
+from benchmarks.hot_path.gpu_bare import upload_and_engine, upload_and_engine_at_once
+from benchmarks.hot_path.gpu_memory import locked_frames
+from benchmarks.hot_path.gpu_setting import ONNXRUNTIME, TENSORRT, TORCHSCRIPT, GpuWay, Setting, open_detector
+from benchmarks.hot_path.network import SIDE_PX, THRESHOLDS
 from trt_perception.detector import Detector
-from trt_perception.engine.prepare import ensure_engine
 from trt_perception.errors import PerceptionError
-from trt_perception.model_file import Artifact
-from trt_perception.models import load_model
+from trt_perception.ros.quiet_collection import QuietCollector
 from trt_perception.types import Image, Uint8Array
 
 CAMERAS = 4
-TENSORRT, TORCHSCRIPT, ONNXRUNTIME = "tensorrt:cuda:fp16", "torchscript:cuda:fp16", "onnxruntime:cuda"
-WARM_UP_FRAMES = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What a way is given: a folder for networks and engines, and the frames, uint8 (height, width, 3) BGR."""
-
-    folder: Path
-    frames: list[Uint8Array]
-
-
-GpuWay: TypeAlias = Callable[[Setting], AbstractContextManager[Way]]
-
-
-def open_detector(setting: Setting, backend: str, *, free_batch: bool = False) -> Detector:
-    """The measured network on that backend; its engine or archive is made if it is not there."""
-    network = write_network(setting.folder, free_batch=free_batch)
-    model = load_model(network.model)
-    if backend.startswith("torchscript"):
-        model = replace(model, artifacts={"torchscript": Artifact(write_torchscript(network.onnx))})
-    cache = str(setting.folder / "engines")
-    ensure_engine(model, BackendRequest.parse(backend), cache=cache)
-    return Detector.open(model, backend, settings={"tensorrt": {"cache_directory": cache}})
+WARM_UP_FRAMES = 100
 
 
 def detector_on(backend: str, *, page_locked: bool = False) -> GpuWay:
-    """This package from frame to detections: `total`. page_locked: the frames lie in such memory."""
+    """This package from frame to detections: `total`, and `network` as the backend times it on the device.
+
+    page_locked: the frames lie in such memory.
+    """
 
     @contextmanager
     def way(setting: Setting) -> Iterator[Way]:
         with open_detector(setting, backend) as detector:
             if not page_locked:
-                yield detector_way(detector, list(setting.frames))
+                yield _with_network(detector, setting.frames)
                 return
-            with locked_copies(setting.frames) as (_, _, locked):
-                yield detector_way(detector, locked)
+            with locked_frames(setting.frames) as (_, locked):
+                yield _with_network(detector, [frame.pixels for frame in locked])
 
     return way
 
 
-@contextmanager
-def locked_copies(
-    frames: Sequence[Uint8Array],
-) -> Iterator[tuple[CudaSession, list[Buffer], list[Uint8Array]]]:
-    """The frames in page-locked memory, with room for each on the device."""
-    session = CudaSession(0)
-    with session.current():
-        buffers = [session.buffer(frame.shape, "uint8") for frame in frames]
-    for buffer, frame in zip(buffers, frames, strict=True):
-        buffer.host[...] = frame
-    try:
-        yield session, buffers, [buffer.host for buffer in buffers]
-    finally:
-        with session.current():
-            for buffer in buffers:
-                buffer.close()
-        session.close()
+def _with_network(detector: Detector, frames: Sequence[Uint8Array]) -> Way:
+    run = detector_way(detector, list(frames))
 
+    def timed(index: int) -> dict[str, int]:
+        row = run(index)
+        return {**row, "network": row["total"] - row["around"]}
 
-def upload_and_engine(*, page_locked: bool) -> GpuWay:
-    """The least there is: the upload of the frame's bytes, and the engine's own time by device events."""
-
-    @contextmanager
-    def way(setting: Setting) -> Iterator[Way]:
-        blob = straightforward.preprocess(setting.frames[0], SIDE_PX)[0]
-        with open_detector(setting, TENSORRT) as detector, locked_copies(setting.frames) as (session, buffers, _):
-
-            def run(index: int) -> dict[str, int]:
-                buffer, frame = buffers[index % DISTINCT], setting.frames[index % DISTINCT]
-                start_ns = time.monotonic_ns()
-                with session.current():
-                    if page_locked:
-                        buffer.upload()
-                        session.synchronize()
-                    else:
-                        buffer.upload_ordinary(frame)
-                upload_ns = time.monotonic_ns() - start_ns
-                engine_ns = detector._backend.infer(blob).inference_ns
-                return {"total": upload_ns + engine_ns, "upload": upload_ns, "engine": engine_ns}
-
-            yield run
-
-    return way
+    return timed
 
 
 @contextmanager
@@ -169,14 +111,20 @@ def four_in_a_batch(setting: Setting) -> Iterator[Way]:
 
 BARE, PLAIN = "upload and bare engine", "straightforward around the engine"
 BARE_ORDINARY = "upload from ordinary memory and bare engine"
+BARE_AT_ONCE = "upload and bare engine at once"
 LOCKED = f"{TENSORRT} from page-locked memory"
+TORCHSCRIPT_LOCKED = f"{TORCHSCRIPT} from page-locked memory"
+ONNXRUNTIME_LOCKED = f"{ONNXRUNTIME} from page-locked memory"
 IN_TURN, BATCHED = "four cameras in turn", "four cameras in a batch"
 WAYS: dict[str, GpuWay] = {
     TENSORRT: detector_on(TENSORRT),
     TORCHSCRIPT: detector_on(TORCHSCRIPT),
     ONNXRUNTIME: detector_on(ONNXRUNTIME),
     LOCKED: detector_on(TENSORRT, page_locked=True),
+    TORCHSCRIPT_LOCKED: detector_on(TORCHSCRIPT, page_locked=True),
+    ONNXRUNTIME_LOCKED: detector_on(ONNXRUNTIME, page_locked=True),
     BARE: upload_and_engine(page_locked=True),
+    BARE_AT_ONCE: upload_and_engine_at_once,
     BARE_ORDINARY: upload_and_engine(page_locked=False),
     PLAIN: straightforward_around_engine,
     IN_TURN: four_in_turn,
@@ -185,15 +133,19 @@ WAYS: dict[str, GpuWay] = {
 
 
 def main() -> None:
-    """Runs one way until standard input ends."""
+    """Runs one way until standard input ends; garbage is collected as the detector node does it, between frames."""
     name, folder, width, height = sys.argv[1:5]
     setting = Setting(Path(folder), camera_frames(int(width), int(height)))
     with WAYS[name](setting) as run:
         for index in range(WARM_UP_FRAMES):
             run(index)
+        collector = QuietCollector()
+        collector.start()
         print(json.dumps("ready"), flush=True)
         for line in sys.stdin:
-            print(json.dumps([run(index) for index in range(int(line))]), flush=True)
+            rows = [run(index) for index in range(int(line))]
+            print(json.dumps(rows), flush=True)
+            collector.rest()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from trt_perception.errors import PerceptionError
 from trt_perception.heldout import heldout_scenes
 from trt_perception.models import DEMO_MODEL, load_model
 from trt_perception.resources import share_directory
+from trt_perception.ros.node_processes import end_process
 from trt_perception.statistics import Summary, summarize
 
 WIDTH, HEIGHT, RATE_HZ = 640, 480, 20.0
@@ -40,7 +40,6 @@ OURS_DEFAULTS, THEIRS_TUNED = (
 ONE, HUNDRED = "detector node, 1 box", "detector node, 100 boxes"
 # 0, where robots are by default, stays out; above 101 the ports may be taken by outgoing connections on Linux.
 _DOMAINS = range(1, 102)
-_END_S = 5.0
 _WARM_UP_FRAMES = 20
 _MOST_LOST_SHARE = 0.02
 
@@ -188,12 +187,13 @@ class _Running:
         self.node = subprocess.Popen(
             way.command, env=environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
         )
-        stack.callback(_end, self.node)
+        stack.callback(end_process, self.node)
         command = [sys.executable, "-m", "benchmarks.hot_path.camera_probe", str(frames), str(RATE_HZ)]
         self._camera = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        stack.callback(_end, self._camera)
+        assert self._camera.stdin is not None
+        stack.callback(end_process, self._camera, self._camera.stdin.close)
 
     def wait_until_ready(self, name: str) -> None:
         """Returns when camera and node have found each other; raises PerceptionError with the node's log."""
@@ -225,15 +225,3 @@ def _environment(tuned: bool, domain: int) -> dict[str, str]:
     if tuned:
         environment = with_dds_variables(environment, config)
     return {**environment, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-
-
-def _end(process: subprocess.Popen[Any]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    elif process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,11 +77,28 @@ def test_bars_have_the_length_of_their_figures(page: str) -> None:
     assert widths == [pytest.approx(100 * 4.891 / 40, abs=0.01), 100.0]  # two periods are the longest
 
 
+def in_browser(html: str, file: Path, width: int) -> subprocess.CompletedProcess[str]:
+    """Shows a page and returns what it has become."""
+    file.write_text(html, encoding="utf-8")
+    assert BROWSER is not None
+    command = [
+        *(BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={file.parent / 'profile'}"),
+        *("--enable-logging=stderr", "--disable-background-networking", "--disable-component-update"),
+        *(f"--window-size={width},900", "--dump-dom", file.as_uri()),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def seen_by(done: subprocess.CompletedProcess[str]) -> Any:
+    """What a script has left in the page's data-seen."""
+    found = re.search(r"data-seen=\"([^\"]+)\"", done.stdout)
+    assert found is not None, done.stderr
+    return json.loads(unescape(found.group(1)))
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_in_a_browser(page: str, tmp_path: Path) -> None:
     """No message on the console, nothing asked of the network, and charts with bars that have a size."""
-    file, measured = tmp_path / "page.html", tmp_path / "measured.html"
-    file.write_text(page, encoding="utf-8")
     probe = """<script>
       const boxes = s => [...document.querySelectorAll(s)].map(e => e.getBoundingClientRect());
       const seen = s => boxes(s).filter(r => r.width > 0 && r.height > 0).length;
@@ -87,21 +106,31 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
         {bars: seen('.bar'), columns: seen('rect'), page: document.documentElement.scrollWidth, view: innerWidth,
          requests: performance.getEntriesByType('resource').length});
     </script></body>"""
-    measured.write_text(page.replace("</body>", probe), encoding="utf-8")
-    for width in (1280, 500):  # a headless window is at least 500 pixels wide
-        assert BROWSER is not None
-        command = [
-            *(BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
-            *("--enable-logging=stderr", "--disable-background-networking", "--disable-component-update"),
-            *(f"--window-size={width},900", "--dump-dom"),
-        ]
-        plain = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-        assert "CONSOLE" not in plain.stderr
-        done = subprocess.run([*command, measured.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-        found = re.search(r"data-seen=\"([^\"]+)\"", done.stdout)
-        assert found is not None, done.stderr
-        seen = json.loads(found.group(1).replace("&quot;", '"'))
+    for width in (1280, 500):
+        assert "CONSOLE" not in in_browser(page, tmp_path / "page.html", width).stderr
+        seen = seen_by(in_browser(page.replace("</body>", probe), tmp_path / "measured.html", width))
         assert seen["requests"] == 0
         assert seen["bars"] == 2 * 3 + 2
         assert seen["columns"] >= 4
         assert seen["page"] <= seen["view"]  # nothing sticks out to the side
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_on_a_phone_the_wide_table_scrolls_and_keeps_the_names(page: str, tmp_path: Path) -> None:
+    # A headless window is at least 500 pixels wide; a frame may be narrower.
+    phone = f"""<!DOCTYPE html><html><body><script>
+      function look(frame) {{
+        const page = frame.contentDocument, wide = page.querySelector('.wide');
+        wide.scrollLeft = 150;
+        const name = wide.querySelector('td').getBoundingClientRect(), view = wide.getBoundingClientRect();
+        document.documentElement.dataset.seen = JSON.stringify(
+          {{page: page.documentElement.scrollWidth, view: frame.contentWindow.innerWidth, table: wide.scrollWidth,
+            room: wide.clientWidth, scrolled: wide.scrollLeft, name: name.left - view.left}});
+      }}
+    </script><iframe width="390" height="844" style="border: 0" onload="look(this)" srcdoc="{escape(page)}"></iframe>
+    </body></html>"""
+    seen = seen_by(in_browser(phone, tmp_path / "phone.html", 500))
+    assert seen["view"] == 390
+    assert seen["page"] <= 390
+    assert seen["table"] > seen["room"] and seen["scrolled"] == 150
+    assert seen["name"] == 0

@@ -144,7 +144,7 @@ def test_a_trace_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 
 def test_a_backend_without_a_profiler_is_said(fake_backend_path: None) -> None:
-    with pytest.raises(BackendError, match="fake has no profiler here"):
+    with pytest.raises(BackendError, match=r"fake has no setting 'profile_to', .*; use its library's own profiler"):
         profile("digits", "fake", gather_pictures(None, 1, load_model("digits"), None), warm_up=0, iterations=1)
 
 

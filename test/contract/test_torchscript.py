@@ -122,8 +122,8 @@ def test_a_frozen_archive_opens(tmp_path: Path) -> None:
 def test_freezing_is_done_when_asked_for(good: Path) -> None:
     for freeze in (True, False):
         with make(good, freeze=freeze) as backend:
-            assert backend._module is not None
-            assert (len(list(backend._module.parameters())) == 0) is freeze
+            module: Any = backend._module
+            assert (len(list(module.parameters())) == 0) is freeze
 
 
 def test_threads_and_cudnn_are_set(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import onnx
 from test.fuzz.mutate import BYTES, TEXTS, any_value, changed, mutated
 from test.fuzz.target import Target, file, folder
 from test.unit.engine.onnx_models import branching_model, conv_model
+from test.unit.test_model_file import FULL
 from trt_perception.artifact_metadata import engine_header_size, onnx_input_shape, read_metadata
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.tensorrt_runtime.engine_cache import cached_engines, runtime_differences
@@ -30,28 +31,7 @@ from trt_perception.onnx_report import report_onnx
 from trt_perception.trust import Trust
 from trt_perception.types import Thresholds
 
-_YAML = b"""\
-name: signs
-task: detect
-artifacts:
-  onnx: {path: net.onnx, sha256: %s, external_data: {}}
-  torchscript: net.torchscript
-input:
-  width: 224
-  height: 192
-  color_order: bgr
-  resize: crop
-  pad_value: 0
-  scale: 1
-  mean: [1, 2.5, 3]
-  std: [0.5, 1, 2]
-  short_side: 256
-head: yolov8
-labels: [stop, "no", 7]
-thresholds: {score: 0, iou: 1, max_detections: 5, per_class: {stop: 0.5, 7: 1}}
-nms: {class_agnostic: true}
-classes: [stop, 7]
-""".replace(b"%s", b"ab" * 32)
+_YAML = FULL.replace("SHA", "ab" * 32).encode()
 _SHORT_YAML = b"artifacts: {onnx: net.onnx}\ninput: {width: 32, height: 24}\nlabels: labels.txt\n"
 _YAML_WORDS = (
     *(b"&a ", b"*a", b"!!python/name:os.system ", b"!!binary ", b"<<: ", b"? ", b"- ", b"|\n", b">-\n", b"---\n"),

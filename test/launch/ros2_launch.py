@@ -9,23 +9,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
 
+from test.logged_process import LoggedProcess
 from test.ros.graph import Graph
 from trt_perception.dds_environment import dds_variables
 from trt_perception.resources import share_directory
+from trt_perception.ros.node_processes import end_process
 
 
-class Launched:
+class Launched(LoggedProcess):
     """The process `ros2 launch`, and what it printed."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self.process = process
-        self._log = log
-
-    def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
 
     def pids(self) -> dict[str, int]:
         """The newest process of each executable."""
@@ -51,6 +44,6 @@ def launched(graph: Graph, *arguments: str) -> Iterator[Launched]:
         try:
             yield Launched(process, log)
         finally:
+            end_process(process)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

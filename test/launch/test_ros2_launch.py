@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ from trt_perception.dds_environment import dds_variables
 from trt_perception.resources import share_directory
 
 NODES = {"detector_node", "budget_monitor_node", "camera_node"}
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.mark.slow

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -29,10 +28,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from test.domains import private_domain
+from test.logged_process import LoggedProcess
 from trt_perception.dds_environment import with_dds_variables
 from trt_perception.resources import share_directory
 from trt_perception.ros import qos
 from trt_perception.ros.messages import image_to_message
+from trt_perception.ros.node_processes import end_process
 from trt_perception.types import Uint8Array
 
 TIMEOUT_S = 30.0
@@ -70,23 +71,6 @@ class Mailbox:
     def clear(self) -> None:
         with self._came:
             self.messages.clear()
-
-
-class NodeUnderTest:
-    """A node's process; its log is kept."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self.process = process
-        self._log = log
-
-    def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
-
-    def end(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 5.0) -> int:
-        """Ends it by a signal and returns its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(timeout_s)
 
 
 class Graph:
@@ -130,13 +114,13 @@ class Graph:
         environment["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
         return environment
 
-    def start(self, node: str, *ros_arguments: str) -> NodeUnderTest:
+    def start(self, node: str, *ros_arguments: str) -> LoggedProcess:
         """Runs a node until the graph ends."""
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         words = [sys.executable, "-m", "trt_perception.ros.start", node, "--ros-args", *ros_arguments]
         process = subprocess.Popen(words, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
-        self._stack.callback(end_node, process)
-        return NodeUnderTest(process, log)
+        self._stack.callback(end_process, process)
+        return LoggedProcess(process, log)
 
     def listen(self, kind: Any, topic: str, profile: QoSProfile = qos.MONITOR_SUBSCRIPTION) -> Mailbox:
         mailbox = Mailbox(self.node.resolve_topic_name(topic))
@@ -231,12 +215,6 @@ class TestCamera:
         self._publisher.publish(message)
 
 
-@contextmanager
-def ros_graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
-
-
 def grey(width: int = 640, height: int = 480) -> Uint8Array:
     return np.full((height, width, 3), 127, np.uint8)
 
@@ -244,14 +222,3 @@ def grey(width: int = 640, height: int = 480) -> Uint8Array:
 def values_of(message: Any) -> dict[str, float]:
     """Names and values of a Statistics message."""
     return {entry.name: entry.value for entry in message.statistics}
-
-
-def end_node(process: subprocess.Popen[Any]) -> None:
-    """Ends it by SIGINT, after 5 s by force: a process that is killed leaves its shared-memory segment behind."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(5.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

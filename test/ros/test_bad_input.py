@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,12 +26,6 @@ from test.soak.bad_images import STAMPS
 from trt_perception.ros import qos
 
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.mark.parametrize(

@@ -210,5 +210,5 @@ def test_a_node_that_does_not_end_by_itself_is_ended(monkeypatch: pytest.MonkeyP
     )
     with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"deaf\n"
-        processes._end(process)
+        processes.end_process(process)
         assert process.returncode == -signal.SIGKILL

@@ -21,7 +21,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from test.ros.graph import Graph, Mailbox, NodeUnderTest, grey, values_of
+from test.logged_process import LoggedProcess
+from test.ros.graph import Graph, Mailbox, grey, values_of
 from trt_perception.ros import qos
 
 FAKE = ("-p", "backends:=[fake]")
@@ -31,7 +32,7 @@ DEEP = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 class Running:
     """A graph with one active detector and mailboxes on its topics."""
 
-    def __init__(self, graph: Graph, node: NodeUnderTest, profile: QoSProfile = qos.IMAGE_PUBLISHER) -> None:
+    def __init__(self, graph: Graph, node: LoggedProcess, profile: QoSProfile = qos.IMAGE_PUBLISHER) -> None:
         self.graph = graph
         self.node = node
         self.camera = graph.camera(profile=profile)
@@ -91,12 +92,6 @@ def running(shared_graph: Running) -> Iterator[Running]:
     assert shared_graph.graph.set_parameters("detector", backends=["fake"])[0].successful
     for mailbox in (shared_graph.detections, shared_graph.latency):
         mailbox.clear()
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 def test_detections_and_latency_carry_the_images_header(running: Running) -> None:

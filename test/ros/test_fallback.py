@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from trt_perception.inference_watchdog import EXIT_CODE_HUNG
 
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
 CHAIN = ("-p", "backends:=['fake','onnxruntime:cpu']", "-p", "allow_fallback:=true", "-p", "max_consecutive_errors:=2")
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from test.ros.graph import Graph, NodeUnderTest, grey
+from test.logged_process import LoggedProcess
+from test.ros.graph import Graph, grey
 from trt_perception.ros.messages import image_to_message
 
 TIME_LIMIT_S = 3.0
@@ -31,7 +32,7 @@ class Watched:
 
     def __init__(self, graph: Graph, *arguments: str) -> None:
         self.graph = graph
-        self.node: NodeUnderTest = graph.start("detector_node", "-r", "image:=/cam", *FAKE, *arguments)
+        self.node: LoggedProcess = graph.start("detector_node", "-r", "image:=/cam", *FAKE, *arguments)
         self._diagnostics = graph.listen(DiagnosticArray, "/diagnostics")
         graph.wait_for_state("detector", "active")
         self.active_s = time.monotonic()
@@ -89,12 +90,6 @@ def watched() -> Iterator[Watched]:
         # Here, because only the first seconds of the node are those without any image before.
         watched.says(watched.active_s, ERROR, "nobody publishes /cam; start the camera, or remap `image`")
         yield watched
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 def test_nobody_publishes_and_no_image_is_anywhere(watched: Watched) -> None:

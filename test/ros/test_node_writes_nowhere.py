@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,14 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed", exc_type=ImportError)
 from vision_msgs.msg import Detection2DArray
 
-from test.ros.graph import Graph, end_node, grey, ros_graph
+from test.ros.graph import Graph, grey
+from trt_perception.ros.node_processes import end_process
 
 TRACED = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,truncate"
 # Shared memory of Fast DDS, and what every process may open for writing.
 HARMLESS = re.compile(r"/dev/(shm|null|tty)\b|/proc/(self|\d+)/")
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*)")
 _FAILED = re.compile(r"= -1 E[A-Z]+")
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with ros_graph() as graph:
-        yield graph
 
 
 def written(trace: Path) -> set[str]:
@@ -96,7 +90,7 @@ def test_a_node_writes_nowhere_but_into_the_log_folder(graph: Graph, tmp_path: P
         process.send_signal(signal.SIGINT)
         assert process.wait(60.0) == 0
     finally:
-        end_node(process)
+        end_process(process)
     assert trace.stat().st_size > 0
     strangers = {path for path in written(trace) if not path.startswith(str(logs))}
     assert strangers == set()

@@ -7,14 +7,13 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed", exc_type=ImportError)
 
-from test.ros.graph import Graph, ros_graph
+from test.ros.graph import Graph
 from trt_perception.resources import share_directory
 
 POLICIES = share_directory() / "config" / "security" / "policies"
@@ -23,12 +22,6 @@ NODES = {
     "budget_monitor": (),
     "camera": ("-r", "image_raw:=/camera/image_raw"),
 }
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with ros_graph() as graph:
-        yield graph
 
 
 def granted(node: str) -> dict[str, set[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -62,12 +61,6 @@ class Robot:
         return {v.key: v.value for v in found.values}
 
 
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
-
-
 @pytest.mark.parametrize("max_batch", [0, 1])
 def test_no_camera_starves_under_overload(graph: Graph, max_batch: int) -> None:
     robot = Robot(graph, "-p", "backends:=[fake]", "-p", "fake.busy_ms:=40.0", "-p", f"max_batch:={max_batch}")
@@ -102,9 +95,10 @@ def test_the_demo_model_takes_four_cameras_in_one_run(graph: Graph) -> None:
     values = [values_of(newest(robot.latency[name])) for name in NAMES]
     assert [v["batch_size_count"] for v in values] == [4.0] * 4
     assert len({v["inference_ms"] for v in values}) == 1
-    # The images have one stamp; the clocks are compared anew for each.
+    # The images have one stamp; the clocks are compared anew for each, so that the starts differ a little. In turn they
+    # would differ by three runs.
     starts_ms = [v["inference_start_offset_ms"] for v in values]
-    assert max(starts_ms) - min(starts_ms) < 1.0
+    assert max(starts_ms) - min(starts_ms) < values[0]["inference_ms"]
 
 
 def test_a_graph_that_was_exported_for_one_picture_takes_one_at_a_time(graph: Graph) -> None:

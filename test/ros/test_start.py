@@ -5,21 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from test.ros.graph import Graph
-from test.soak.signals import wait_for_handlers
+from test.soak.signals import shared_memory, wait_for_handlers
 from trt_perception.ros.start import NODES
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -31,6 +24,16 @@ def test_a_signal_while_everything_is_being_imported_ends_it_quietly(
     wait_for_handlers(started.process.pid)
     assert started.end(number, 3.0) == 0
     assert started.log() == ""
+
+
+def test_a_node_that_ends_while_it_loads_a_model_leaves_no_shared_memory(graph: Graph) -> None:
+    started = graph.start("detector_node", "-p", "backends:=[fake]", "-p", "fake.open_s:=30.0")
+    graph.wait_for_state("detector", "configuring")
+    segments = shared_memory(started.process.pid)
+    assert segments
+    assert started.end(signal.SIGINT, 20.0) == 0
+    assert "ends in the middle of its work" in started.log()
+    assert [path for path in segments if path.exists()] == []
 
 
 def test_a_node_that_there_is_none_of_is_refused() -> None:

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -17,7 +16,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from vision_msgs.msg import Detection2DArray
 
-from test.ros.graph import CHECKOUT, Graph, Mailbox, end_node
+from test.logged_process import LoggedProcess
+from test.ros.graph import CHECKOUT, Graph, Mailbox
+from trt_perception.ros.node_processes import end_process
 
 ACTIVATE = CHECKOUT / ".venv" / "bin" / "activate"
 pytestmark = pytest.mark.skipif(not ACTIVATE.is_file(), reason=f"{ACTIVATE} is not there: `make setup` makes it")
@@ -40,9 +41,8 @@ class Shells:
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }
         self._stack = ExitStack()
-        self.logs: dict[int, IO[bytes]] = {}
 
-    def type(self, command: str) -> subprocess.Popen[bytes]:
+    def type(self, command: str) -> LoggedProcess:
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         process = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-c", f"source .venv/bin/activate && exec {command}"],
@@ -52,23 +52,11 @@ class Shells:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        self._stack.callback(end_node, process)
-        self.logs[process.pid] = log
-        return process
-
-    def log(self, process: subprocess.Popen[bytes]) -> str:
-        log = self.logs[process.pid]
-        log.seek(0)
-        return log.read().decode(errors="replace")
+        self._stack.callback(end_process, process)
+        return LoggedProcess(process, log)
 
     def close(self) -> None:
         self._stack.close()
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    with Graph() as graph:
-        yield graph
 
 
 @pytest.fixture
@@ -91,19 +79,17 @@ def test_detections_flow_again_when_the_camera_was_started_again(
     detector = shells.type(DETECTOR)
     camera = shells.type(CAMERA)
     detections.wait_for(lambda m: len(m.detections) > 0)
-    for process in (detector, camera):
-        words = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+    for typed in (detector, camera):
+        words = Path(f"/proc/{typed.process.pid}/environ").read_bytes().decode().split("\0")
         names = {word.partition("=")[0] for word in words}
         assert names.issuperset(EXPORTED)
 
-    camera.send_signal(end)
-    assert camera.wait(5.0) == (0 if end == signal.SIGINT else -end)
+    assert camera.end(end) == (0 if end == signal.SIGINT else -end)
     last = max(_stamps(detections))
     shells.type(CAMERA)
     detections.wait_for(lambda m: m.header.stamp.sec + m.header.stamp.nanosec / 1e9 > last + 0.5)
-    assert detector.poll() is None
+    assert detector.process.poll() is None
 
-    detector.send_signal(signal.SIGINT)
-    assert detector.wait(5.0) == 0
-    assert "Traceback" not in shells.log(detector)
-    assert shells.log(detector).count("active: listens on /image_raw") == 1
+    assert detector.end() == 0
+    assert "Traceback" not in detector.log()
+    assert detector.log().count("active: listens on /image_raw") == 1

@@ -16,7 +16,9 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from pal_statistics_msgs.msg import Statistics
 
-from test.ros.graph import Graph, NodeUnderTest, end_node, values_of
+from test.logged_process import LoggedProcess
+from test.ros.graph import Graph, values_of
+from trt_perception.ros.node_processes import end_process
 
 WAIT_S = 60.0
 
@@ -52,7 +54,7 @@ class Bench:
         self.result_count = 0
         graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         graph.node.create_subscription(Statistics, "inference_latency", self._on_result, 10)
-        self.node: NodeUnderTest = graph.start("detector_node", "-p", "diagnostics_period_s:=0.2", *arguments)
+        self.node: LoggedProcess = graph.start("detector_node", "-p", "diagnostics_period_s:=0.2", *arguments)
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -132,7 +134,7 @@ class Camera:
         self._gone()
 
     def end(self) -> None:
-        end_node(self.process)
+        end_process(self.process)
         self._gone()
 
     def _gone(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import time
@@ -32,6 +33,7 @@ def signals(times: int, rng: random.Random) -> Row:
                 camera.send_message(good_image())
                 time.sleep(0.01)
             which = rng.choice((signal.SIGINT, signal.SIGTERM))
+            segments = shared_memory(node.process.pid)
             sent_s = time.monotonic()
             try:
                 code = node.end(which, LIMIT_S)
@@ -40,9 +42,21 @@ def signals(times: int, rng: random.Random) -> Row:
             worst_s = max(worst_s, time.monotonic() - sent_s)
             assert code == 0, f"life {number}: {which.name} gave {code}: {node.log()}"
             assert "Traceback" not in node.log(), node.log()
+            left = sorted(path.name for path in segments if path.exists())
+            assert not left, f"life {number}: {which.name} left {left} in /dev/shm: {node.log()}"
     seconds = round(time.monotonic() - start_s, 1)
     outcome = f"exit 0, no traceback, after {worst_s:.2f} s at most"
     return Row("SIGINT or SIGTERM at a random moment", times, outcome, 0, 0, 0, None, seconds)
+
+
+def shared_memory(pid: int) -> set[Path]:
+    """Segments of Fast DDS that a process has mapped and this one has not: its own, and not what it reads from."""
+
+    def mapped(of: int | str) -> set[Path]:
+        maps = Path(f"/proc/{of}/maps").read_text(encoding="utf-8")
+        return {Path(path) for path in re.findall(r"/dev/shm/fastrtps_[0-9a-f]{16}\b", maps)}
+
+    return mapped(pid) - mapped("self")
 
 
 def wait_for_handlers(pid: int) -> None:

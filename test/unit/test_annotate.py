@@ -150,3 +150,21 @@ def test_letters_that_the_font_lacks_do_no_harm() -> None:
     model = ModelFile("m", "detect", {}, InputSpec(8, 8), "yolov8", ("고양이",))
     canvas = annotate(Image(np.zeros((480, 640, 3), np.uint8), "bgr"), found((200, 150, 400, 350)), model)
     assert canvas[130:148, 210:230].any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (640, 480), (3840, 2160)])
+def test_a_caption_lies_at_the_bottom_over_all_else(width: int, height: int) -> None:
+    image = Image(np.full((height, width, 3), 200, np.uint8), "bgr")
+    boxes = found((0, 0, width, height))
+    plain = annotate(image, boxes, MODEL)
+    canvas = annotate(image, boxes, MODEL, "total 8.7 ms, inference 34 % of 20 ms, borderline")
+    changed = (canvas != plain).any(axis=2)
+    rows = np.flatnonzero(changed.any(axis=1))
+    assert rows[0] > 0.9 * height and rows[-1] >= height - 10
+    assert (canvas[rows[-1] - 2, 5] == 32).all()
+    assert np.ptp(canvas[rows[0] : rows[-1], : width // 2]) > 100  # letters on it
+
+
+def test_a_caption_that_could_not_be_read_is_left_out() -> None:
+    image = Image(np.full((48, 64, 3), 200, np.uint8), "bgr")
+    np.testing.assert_array_equal(annotate(image, Detections.none(), MODEL, "total 8.7 ms, inference"), image.pixels)

@@ -184,9 +184,19 @@ def test_without_onnx_the_rest_is_told(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert report.onnx is None
     assert report.head is not None and report.head.name == "yolov8"
     assert [t.name for t in (*report.inputs, *report.outputs)] == ["images", "output0"]
-    assert "needs the Python package onnx" in report.missing[0]
+    assert "needs the Python package onnx" in report.notes[0]
+    assert report.missing == ()
     assert main(["inspect", str(path), "--check"]) == 1
     assert "install it with `pip install onnx`" in capsys.readouterr().err
+
+
+def test_a_shipped_model_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "digits"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("model digits: detect, 320x320 rgb")
+    assert f"{DIGITS.artifact('torchscript').path} (torchscript)" in shown
+    assert main(["inspect", "nosuch"]) == 1
+    assert "no model named 'nosuch' comes with the package (there is: digits)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ FULL = """\
 name: signs
 task: detect
 artifacts:
-  onnx: {path: sub/net.onnx, sha256: SHA}
+  onnx: {path: sub/net.onnx, sha256: SHA, external_data: {}}
   torchscript: net.torchscript
   engine: /abs/net.engine
 input:

@@ -15,7 +15,7 @@ from trt_perception.errors import BackendError
 Tensor: TypeAlias = Any
 Network: TypeAlias = Callable[[Tensor], list[Tensor]]
 
-_MAX_BATCH = 8
+MAX_BATCH = 8
 # torch's executor watches the first runs of a TorchScript module and then rewrites it.
 _RUNS_BEFORE_RECORDING = 3
 # What torch's C++ errors become in Python.
@@ -50,7 +50,7 @@ class TorchNetwork:
                 two = [tuple(output.shape) for output in network(self.empty(2))]
             except _ERRORS:  # traced for one picture
                 two = []
-        self.batches = (1, _MAX_BATCH if two == [(2, *shape[1:]) for shape in one] else 1)
+        self.batches = (1, MAX_BATCH if two == [(2, *shape[1:]) for shape in one] else 1)
 
     def empty(self, batch: int) -> Tensor:
         """An input of zeros in the network's layout."""

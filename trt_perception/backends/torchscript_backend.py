@@ -24,7 +24,8 @@ from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
-from trt_perception.backends.torch_network import TorchNetwork, last_line
+from trt_perception.backends.torch_gpu_graph import Convolutions, GpuModule
+from trt_perception.backends.torch_network import MAX_BATCH, TorchNetwork, last_line
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 _DIMENSIONS = 4  # NCHW
+_TF32_CAPABILITY = (8, 0)
 # What torch's C++ errors become in Python; damaged archives give each of them.
 _TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, MemoryError)
 
@@ -39,18 +41,21 @@ _TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, Memo
 @dataclass(frozen=True)
 class TorchScriptSettings:
     """cudnn_benchmark: cuDNN times its algorithms on the first frames and keeps the fastest. freeze: weights become
-    constants and layers are fused. intra_op_threads: threads inside one operator on the CPU for the whole process,
-    0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads than cores, or
-    set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy processes on two
-    cores, 25 to 40 ms with it). cuda_graph: on a GPU the network is recorded once and launched as a whole, with what is
-    done around it where torch is 2.8 or newer. device_path: on a GPU camera bytes become the input tensor, and outputs
-    become boxes, there. streams: frames that may overlap on a GPU when several are given at once to a network that was
-    traced for one; each takes memory of its own. profile_to: file for the time of every operator, written by close();
-    empty = not measured, which costs time.
+    constants and layers are fused; on a GPU the network is laid out for it. tf32: on a GPU the convolutions of fp32
+    round their factors to TF32's ten bits, as torch does by default. A traced network holds the switches
+    of cuDNN itself: both count only with freeze. intra_op_threads: threads inside one operator on the CPU for the
+    whole process, 0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads
+    than cores, or set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy
+    processes on two cores, 25 to 40 ms with it). cuda_graph: on a GPU the network is recorded once and launched as a
+    whole, with what is done around it where torch is 2.8 or newer. device_path: on a GPU camera bytes become the input
+    tensor, and outputs become boxes, there. streams: frames that may overlap on a GPU when several are given at once to
+    a network that was traced for one; each takes memory of its own. profile_to: file for the time of every operator,
+    written by close(); empty = not measured, which costs time.
     """
 
     cudnn_benchmark: bool = True
     freeze: bool = True
+    tf32: bool = True
     cuda_graph: bool = True
     device_path: bool = True
     streams: int = 1
@@ -72,12 +77,10 @@ class TorchScriptBackend(Backend):
     Settings = TorchScriptSettings
     path_settings: ClassVar[tuple[str, ...]] = ("profile_to",)
 
-    _module: torch.jit.ScriptModule | None = None
+    _module: torch.jit.ScriptModule | GpuModule | None = None
     _profiler: Any = None
     _path: CudaFramePath | None = None
     _frame_session: FrameSession | None = None
-    # What _load makes of the module takes its input with the channels side by side.
-    _channels_last = False
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -94,9 +97,13 @@ class TorchScriptBackend(Backend):
         if settings.intra_op_threads > 0:
             torch.set_num_threads(settings.intra_op_threads)
         torch.backends.cudnn.benchmark = settings.cudnn_benchmark
+        torch.backends.cudnn.allow_tf32 = settings.tf32
         self._device = torch.device(device)
         self._dtype = torch.float16 if half else torch.float32
-        self._module = self._load(torch)
+        if device != "cpu" and settings.freeze:
+            self._module = self._gpu_module(torch, notes)
+        else:
+            self._module = self._load(torch)
         if settings.profile_to:
             require_writable_setting(self.request, "profile_to", settings.profile_to)
             self._profiler = torch.profiler.profile(record_shapes=True)
@@ -141,6 +148,20 @@ class TorchScriptBackend(Backend):
             )
         return f"cuda:{self.device_index}", None
 
+    def _gpu_module(self, torch: Any, notes: list[str]) -> GpuModule:
+        def tell(note: str) -> None:
+            notes.append(note)
+            if self._info is not None:
+                self._info = replace(self._info, notes=(*self._info.notes, note))
+
+        settings: TorchScriptSettings = self.settings
+        # Kernels of fused operators for every batch that is recorded; further shapes share some that take longer.
+        torch.jit.set_fusion_strategy([("STATIC", MAX_BATCH), ("DYNAMIC", MAX_BATCH)])
+        # Without TF32 no tensor core multiplies float32, and cuDNN has only slow kernels for that layout.
+        has_tf32 = settings.tf32 and torch.cuda.get_device_capability(self._device) >= _TF32_CAPABILITY
+        convolutions = Convolutions(self._dtype == torch.float16 or has_tf32, settings.cudnn_benchmark, settings.tf32)
+        return GpuModule(torch, lambda: self._load(torch), convolutions, tell)
+
     def _load(self, torch: Any) -> Any:
         # A pickle can run code, so what is no archive never reaches torch, whatever its version does with it.
         if not _is_archive(self.artifact):
@@ -163,8 +184,7 @@ class TorchScriptBackend(Backend):
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """See Backend.frame_path."""
-        info = self.info
-        if self._device.type == "cpu":
+        if self.info.device == "cpu":
             return None
         settings: TorchScriptSettings = self.settings
         if not settings.device_path:
@@ -183,7 +203,7 @@ class TorchScriptBackend(Backend):
                 (given.channels, given.height, given.width),
                 self._dtype,
                 graphs=settings.cuda_graph,
-                channels_last=self._channels_last,
+                channels_last=isinstance(self._module, GpuModule) and self._module.channels_last,
             )
             self._frame_session = FrameSession(self._device.index)
             turn = threading.RLock()
@@ -193,7 +213,7 @@ class TorchScriptBackend(Backend):
             return str(error)
         reason = network.no_graph_reason
         notes = (*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
-        self._info = replace(info, notes=(*info.notes, *notes))
+        self._info = replace(self.info, notes=(*self.info.notes, *notes))
         return self._path
 
     def _close_path(self) -> None:

@@ -32,6 +32,7 @@ ul { padding-left: 1.2rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--paper); }
 .facts { white-space: normal; width: 100%; }
 .facts td { text-align: left; vertical-align: top; }
 th { color: var(--dim); font-weight: 600; }

@@ -36,7 +36,9 @@ def profile(model: str, request: str, pictures: Pictures, *, warm_up: int, itera
     """
     name = BackendRequest.parse(request).name
     if _SETTING not in {entry.name for entry in fields(backend_class(name).Settings)}:
-        raise BackendError(f"{name} has no profiler here")
+        raise BackendError(
+            f"{name} has no setting {_SETTING!r}, so its layers cannot be measured here; use its library's own profiler"
+        )
     with tempfile.TemporaryDirectory(prefix="trt_perception_profile_") as folder:
         path = Path(folder) / "trace.json"
         with Detector.open(model, request, settings={name: {_SETTING: str(path)}}) as detector:

@@ -29,7 +29,7 @@ _INPUT_OF_HEAD: dict[str, dict[str, Any]] = {
 def add_parser(subparsers: Any) -> None:
     """Adds the subcommand."""
     parser = subparsers.add_parser("inspect", help="what a model is and what is missing to run it", description=__doc__)
-    parser.add_argument("file", type=Path, help="a model file (.yaml), .onnx, .torchscript or .engine")
+    parser.add_argument("file", type=Path, help="model file (.yaml), .onnx, .torchscript, .engine, or a shipped model")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--write-model-file", type=Path, metavar="PATH", help="write what was found as a model file")
     parser.add_argument("--check", action="store_true", help="run onnx.checker and shape inference on ONNX files")

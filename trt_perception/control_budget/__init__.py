@@ -12,7 +12,7 @@ from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.control_budget.inference_interval import inference_interval_ns
 from trt_perception.control_budget.monitor import BudgetMonitor, MonitorReport
 from trt_perception.control_budget.period_learner import LearnedPeriod, PeriodLearner
-from trt_perception.control_budget.report_names import named_report, named_sentence, topics_in
+from trt_perception.control_budget.report_names import named_caption, named_report, named_sentence, topics_in
 from trt_perception.control_budget.united import BudgetReport, UnitedBudget, UnitedReport
 from trt_perception.control_budget.verdict import BudgetThresholds, Verdict, VerdictTracker, budget_sentence
 
@@ -35,6 +35,7 @@ __all__ = [
     "VerdictTracker",
     "budget_sentence",
     "inference_interval_ns",
+    "named_caption",
     "named_report",
     "named_sentence",
     "topics_in",

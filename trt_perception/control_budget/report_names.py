@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from trt_perception.control_budget.figures import BudgetFigures, LatencyFigures, ShareFigures
 from trt_perception.control_budget.period_learner import LearnedPeriod
 from trt_perception.control_budget.united import BudgetReport, UnitedReport
-from trt_perception.control_budget.verdict import Verdict, budget_sentence
+from trt_perception.control_budget.verdict import Verdict, budget_sentence, typical_share
 
 # Between the topic of one detector and the name of its figure.
 TOPIC_SEPARATOR = ":"
@@ -100,12 +100,27 @@ def named_sentence(named: Mapping[str, float]) -> str:
     verdict = Verdict(int(named["verdict_level"]))
     if verdict is Verdict.UNKNOWN:
         return f"no inference within the last {named['window_s']:g} s"
+    count, mean_share, ratio, period_ns = _typical(named)
+    p99_share = named["inference_share_p99_percent"] / 100.0
+    return budget_sentence(count, mean_share, p99_share, ratio, period_ns, verdict)
+
+
+def named_caption(named: Mapping[str, float]) -> str:
+    """The same in a few words, e.g. "inference 34 % of 20 ms, borderline"; raises KeyError as named_sentence does."""
+    verdict = Verdict(int(named["verdict_level"]))
+    if verdict is Verdict.UNKNOWN:
+        return named_sentence(named)
+    count, mean_share, ratio, period_ns = _typical(named)
+    share = typical_share(count, mean_share, ratio)
+    return f"inference {100 * share:.0f} % of {period_ns / 1e6:g} ms, {verdict.label}"
+
+
+def _typical(named: Mapping[str, float]) -> tuple[int, float, float | None, int]:
+    """How many detectors, mean share, ratio of the latency (None if not known), period in nanoseconds."""
     ratio = named.get("latency_ratio_percent")
-    return budget_sentence(
+    return (
         len(topics_in(named)),
         named["inference_share_mean_percent"] / 100.0,
-        named["inference_share_p99_percent"] / 100.0,
         None if ratio is None else ratio / 100.0,
         round(named["control_period_ms"] * 1e6),
-        verdict,
     )

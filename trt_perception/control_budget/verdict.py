@@ -110,9 +110,13 @@ def budget_sentence(
     the period, `latency_ratio`, which is what a person expects; it says nothing of several at once, so of those it is
     the mean share. It is the mean share, too, where the ratio is None.
     """
-    one = detector_count == 1
-    typical_share = mean_share if latency_ratio is None or not one else latency_ratio
+    who = "inference uses" if detector_count == 1 else f"{detector_count} detectors together use"
     return (
-        f"{'inference uses' if one else f'{detector_count} detectors together use'} {100 * typical_share:.1f} % of the "
-        f"{period_ns / 1e6:.1f} ms control period (p99 {100 * p99_share:.0f} %): {verdict.label}"
+        f"{who} {100 * typical_share(detector_count, mean_share, latency_ratio):.1f} % of the {period_ns / 1e6:.1f} ms "
+        f"control period (p99 {100 * p99_share:.0f} %): {verdict.label}"
     )
+
+
+def typical_share(detector_count: int, mean_share: float, latency_ratio: float | None) -> float:
+    """The first number of budget_sentence, as a share (0-1)."""
+    return mean_share if latency_ratio is None or detector_count != 1 else latency_ratio

@@ -37,9 +37,9 @@ class BackendSupervisor:
     def close(self) -> None:
         """Ends everything; a second call does nothing."""
         self.stop()
-        if self._watchdog is not None:
-            self._watchdog.close()
-            self._watchdog = None
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.close()
 
     def limit(self, timeout_s: float, warm_up: WarmUp | None) -> None:
         """Sets how long an inference may take (0: as long as it likes); warm_up: of the detector that runs."""
@@ -64,13 +64,16 @@ class BackendSupervisor:
         """As InferenceObserver. A picture that is none says nothing about the backend."""
         if self._watchdog is not None:
             self._watchdog.ended()
-        if self._chain is not None and not isinstance(error, ImageError):
-            self._chain.frame_ended(error)
+        # Another thread may stop the chain at any moment.
+        chain = self._chain
+        if chain is not None and not isinstance(error, ImageError):
+            chain.frame_ended(error)
 
     def retry(self) -> None:
         """Tries the better backends now; returns when that is done."""
-        if self._chain is not None:
-            self._chain.retry()
+        chain = self._chain
+        if chain is not None:
+            chain.retry()
 
     def values(self) -> dict[str, object]:
         """For /diagnostics."""

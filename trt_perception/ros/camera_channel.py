@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pal_statistics_msgs.msg import Statistics
 from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -21,6 +21,7 @@ from trt_perception.latency import latency_values
 from trt_perception.live_frames import Channel, FrameCounts, Processed, Received
 from trt_perception.model_file import ModelFile
 from trt_perception.ros import qos
+from trt_perception.ros.budget_caption import BudgetCaption
 from trt_perception.ros.image_thread import TakenElsewhere
 from trt_perception.ros.input_link import InputLink
 from trt_perception.ros.messages import ClassTexts, image_to_message, statistics_message
@@ -37,8 +38,9 @@ _WINDOW_FRAMES = 1000
 class CameraChannel:
     """Owns one camera's publishers (from configure on) and its subscription (while active)."""
 
-    def __init__(self, node: LifecycleNode, prefix: str, transport: str) -> None:
+    def __init__(self, node: LifecycleNode, prefix: str, transport: str, caption: BudgetCaption) -> None:
         self._node = node
+        self._caption = caption
         self._prefix = prefix
         # The remapping of `image` holds for the compressed topic too.
         resolved = node.resolve_topic_name(f"{prefix}image")
@@ -59,7 +61,8 @@ class CameraChannel:
         self.class_id_format = "name"
         self._texts: tuple[ModelFile, str, ClassTexts] | None = None
         self._subscription: Subscription | None = None
-        self._configured = False
+        # detections, inference_latency, annotated_image; those that there are.
+        self._publishers: list[Any] = []
 
     @property
     def counts(self) -> FrameCounts:
@@ -68,26 +71,23 @@ class CameraChannel:
 
     def create_publishers(self) -> None:
         """detections, inference_latency and annotated_image: silent until the node is active."""
-        create = self._node.create_lifecycle_publisher
-        kinds = (
+        for kind, name, profile in (
             (Detection2DArray, "detections", qos.RESULTS),
             (Statistics, "inference_latency", qos.RESULTS),
             (ImageMessage, "annotated_image", qos.IMAGE_PUBLISHER),
-        )
-        self._detections, self._latency, self._annotated = (
-            create(kind, f"{self._prefix}{name}", **qos.overridable(profile)) for kind, name, profile in kinds
-        )
-        self._configured = True
+        ):
+            create = self._node.create_lifecycle_publisher
+            self._publishers.append(create(kind, f"{self._prefix}{name}", **qos.overridable(profile)))
+        self._detections, self._latency, self._annotated = self._publishers
 
     def subscribers(self) -> dict[str, int]:
         """How many subscribers the results have, by topic; empty before configure."""
-        publishers = (self._detections, self._latency) if self._configured else ()
-        return {publisher.topic_name: publisher.get_subscription_count() for publisher in publishers}
+        return {publisher.topic_name: publisher.get_subscription_count() for publisher in self._publishers[:2]}
 
     def destroy_publishers(self) -> None:
-        """Undoes create_publishers."""
-        self._configured = False
-        for publisher in (self._detections, self._latency, self._annotated):
+        """Undoes create_publishers, also where that stopped half-way."""
+        publishers, self._publishers = self._publishers, []
+        for publisher in publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def subscribe(self, offer: Callable[[Channel[CameraMessage], CameraMessage], None]) -> Subscription:
@@ -163,7 +163,7 @@ class CameraChannel:
         for name, value in values.items():
             self.windows.setdefault(name, SampleWindow(_WINDOW_FRAMES)).add(value)
         if self._annotated.get_subscription_count() > 0:
-            drawn = annotate(frame.image(), detections, frame.model)
+            drawn = annotate(frame.image(), detections, frame.model, self._caption.text(values["total_ms"]))
             self._annotated.publish(image_to_message(drawn, "bgr8", header.message()))
 
     def _class_texts(self, model: ModelFile) -> ClassTexts:

@@ -73,6 +73,11 @@ class DetectorNode(LifecycleNode):
             self._close_detector()
             self._running.supervisor.close()
 
+    def destroy_node(self) -> None:
+        """Leaves the graph at once; rclpy's own way keeps the state machine, and with it the node, to the end."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the model; on failure the node stays unconfigured and /diagnostics says why."""
         return self._guarded(self._configure)
@@ -91,10 +96,8 @@ class DetectorNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and takes the publishers away."""
         with self._transition:
-            self._close_detector()
+            self._undo_configure()
             self._problem = None
-            for camera in self._live.cameras:
-                camera.destroy_publishers()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -122,6 +125,18 @@ class DetectorNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
+        try:
+            self._open_and_publish()
+        except BaseException:
+            self._undo_configure()
+            raise
+
+    def _undo_configure(self) -> None:
+        self._close_detector()
+        for camera in self._live.cameras:
+            camera.destroy_publishers()
+
+    def _open_and_publish(self) -> None:
         require_known_layout()
         # Before the model is opened: the threads that its library makes inherit what is set here.
         self._live.real_time.apply()
@@ -168,10 +183,12 @@ class DetectorNode(LifecycleNode):
         problem = self._settings.problem_with(changed)
         if problem is not None:
             return SetParametersResult(successful=False, reason=problem)
-        if self._running.detector is not None and OPENS & changed.keys():
+        if OPENS & changed.keys():
             try:
+                # Waits for a model that is being loaded, which is still the one before.
                 with self._transition:
-                    self._running.switch(changed)
+                    if self._running.detector is not None:
+                        self._running.switch(changed)
             except PerceptionError as error:
                 self.get_logger().error(f"keeps what runs: {error}")
                 return SetParametersResult(successful=False, reason=f"keeps what runs: {error}")
@@ -180,11 +197,13 @@ class DetectorNode(LifecycleNode):
     def _after_set_parameters(self, parameters: Sequence[Parameter]) -> None:
         changed = {p.name: p.value for p in parameters}
         names = changed.keys()
-        if self._thresholds.taken_over(names) and self._running.detector is not None:
-            if "model" in names:
-                self._thresholds.show(self._running.detector.model.thresholds)
-            if THRESHOLDS & names:
-                self._running.set_thresholds(self._thresholds.in_force)
+        if self._thresholds.taken_over(names) and names & (THRESHOLDS | {"model"}):
+            with self._transition:
+                detector = self._running.detector
+                if detector is not None and "model" in names:
+                    self._thresholds.show(detector.model.thresholds)
+                if detector is not None and THRESHOLDS & names:
+                    self._running.set_thresholds(self._thresholds.in_force)
         if names & (_SUPERVISION | OPENS):
             with self._transition:
                 if self._live.active:

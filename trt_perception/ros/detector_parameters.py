@@ -80,6 +80,11 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             choices=CLASS_ID_FORMATS,
         ),
         ParameterSpec(
+            "annotate_latency",
+            False,
+            "write the latency and, from control_budget, the share of the control period on annotated_image",
+        ),
+        ParameterSpec(
             "image_transport",
             "raw",
             "raw: sensor_msgs/Image on `image`; compressed: sensor_msgs/CompressedImage on `image`/compressed",

@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from trt_perception.control_budget import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.live import InferenceObserver, LivePipeline
+from trt_perception.ros.budget_caption import BudgetCaption
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
 from trt_perception.ros.detector_settings import AS_THEY_ARE, DetectorSettings
 from trt_perception.ros.image_thread import ImageThread
@@ -26,7 +27,8 @@ class LiveCameras:
         self._settings = settings
         names = settings.value("camera_names") or [""]
         transport = settings.value("image_transport")
-        self.cameras = [CameraChannel(node, f"{name}/" if name else "", transport) for name in names]
+        self._caption = BudgetCaption(node)
+        self.cameras = [CameraChannel(node, f"{name}/" if name else "", transport, self._caption) for name in names]
         self._batching = settings.batching()
         self.real_time = RealTime(settings.real_time())
         self._collector = QuietCollector()
@@ -93,6 +95,7 @@ class LiveCameras:
         """Takes over what may change while it runs; `changed` as in DetectorSettings."""
         if "max_inference_share" in changed:
             self.governor.max_share = changed["max_inference_share"]
+        self._caption.show(self._settings.value("annotate_latency", changed))
         for camera in self.cameras:
             camera.max_image_age_ms = self._settings.value("max_image_age_ms", changed)
             camera.image_timeout_s = self._settings.value("image_timeout_s", changed)

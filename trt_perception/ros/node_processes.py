@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO
+from functools import partial
+from typing import IO, Any
 
 from trt_perception.errors import PerceptionError
 
@@ -56,14 +57,18 @@ def node_processes(commands: Sequence[NodeCommand], environment: Mapping[str, st
                 words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
             node = NodeProcess(command.executable, process, log)
-            stack.callback(_end, process)
+            stack.callback(end_process, process)
             started.append(node)
         yield started
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[Any], ask: Callable[[], object] | None = None) -> None:
+    """Asks it to end, by SIGINT or in the way given, and ends it by force after 5 s; one that has ended stays so.
+
+    By force comes last because a process that is killed leaves its shared-memory segment behind.
+    """
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        (ask or partial(process.send_signal, signal.SIGINT))()
     try:
         process.wait(_END_TIMEOUT_S)
     except subprocess.TimeoutExpired:

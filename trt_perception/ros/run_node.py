@@ -22,6 +22,7 @@ from trt_perception.ros.node_executor import NodeExecutor
 
 # A model that is being loaded cannot be interrupted: past this the process ends without it.
 _STOP_TIMEOUT_S = 2.0
+_LEAVE_TIMEOUT_S = 0.5
 
 
 class RunnableNode(Protocol):
@@ -130,6 +131,14 @@ def _stop(node: Node, executor: Executor, spinning: threading.Thread) -> None:
     stopping.join(_STOP_TIMEOUT_S)
     if stopping.is_alive():
         print(f"{node.get_name()} ends in the middle of its work", file=sys.stderr, flush=True)
+        leaving = threading.Thread(target=_leave, args=(node,), name="leave", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_TIMEOUT_S)
         os._exit(0)
+    _leave(node)
+
+
+def _leave(node: Node) -> None:
+    """Out of the graph: what the middleware has reserved in shared memory would outlive the process."""
     node.destroy_node()
     rclpy.try_shutdown()

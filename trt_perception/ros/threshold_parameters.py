@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,8 @@ class ThresholdParameters:
         self._node = node
         self._settings = settings
         self._follow_model = {name for name in THRESHOLDS if not settings.was_given(name)}
-        self._showing = False
+        # The thread that show() is on: others may set parameters at the same time.
+        self._shown_by: int | None = None
 
     def in_force(self, of_model: Thresholds, changed: Mapping[str, Any] = AS_THEY_ARE) -> Thresholds:
         """What counts as a detection; `changed` as in DetectorSettings."""
@@ -37,15 +39,15 @@ class ThresholdParameters:
     def show(self, of_model: Thresholds) -> None:
         """Lets `ros2 param get` show the thresholds in force where they follow the model."""
         values = [Parameter(name, value=getattr(of_model, _FIELDS[name])) for name in sorted(self._follow_model)]
-        self._showing = True
+        self._shown_by = threading.get_ident()
         try:
             self._node.set_parameters(values)
         finally:
-            self._showing = False
+            self._shown_by = None
 
     def taken_over(self, names: Set[str]) -> bool:
         """Parameters of these names have been set; False when it was show() that set them, not the user."""
-        if self._showing:
+        if self._shown_by == threading.get_ident():
             return False
         self._follow_model -= names
         return True

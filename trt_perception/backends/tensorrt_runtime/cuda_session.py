@@ -157,10 +157,6 @@ class Buffer:
         """Queues the copy to the device."""
         self._cuda.memcpy_htod_async(self._device, self.host, self._stream)
 
-    def upload_ordinary(self, source: AnyArray) -> None:
-        """Copies an array of any memory to the device and waits for it; for comparison with upload()."""
-        self._cuda.memcpy_htod(self._device, source)
-
     def download(self) -> None:
         """Queues the copy back."""
         self._cuda.memcpy_dtoh_async(self.host, self._device, self._stream)
