@@ -236,6 +236,10 @@ class TimingEvent:
         elif code := self._record(self._handle, stream):
             require_success("cuEventRecord", code)
 
+    def wait(self) -> None:
+        """Until the device has passed it; other Python threads run meanwhile."""
+        call("cuEventSynchronize", self._handle)
+
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""
         if code := self._elapsed(self._result, self._handle, later._handle):
