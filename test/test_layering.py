@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "external_data",
         "trust",
         "protobuf_fields",
-        "onnx_operators",
+        "onnx_nodes",
         "backend_request",
         "resources",
         "picture_header",

@@ -150,18 +150,19 @@ def test_a_file_that_does_not_load_either_way_is_refused(artifact: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("ort", "providers", "settings", "reason"),
+    ("version", "providers", "settings", "reason"),
     [
-        (CudaOrt(), (CUDA,), {"cuda_graph": False}, "switched off by the setting cuda_graph"),
-        (CudaOrt("1.17.3"), (CUDA,), {}, "it needs onnxruntime 1.18, this is 1.17.3"),
-        (CudaOrt(), (TENSORRT, CUDA), {}, "TensorrtExecutionProvider launches by itself"),
-        (CudaOrt(), (CPU,), {}, "CPUExecutionProvider launches by itself"),
+        ("1.31.0", (CUDA,), {"cuda_graph": False}, "switched off by the setting cuda_graph"),
+        ("1.17.3", (CUDA,), {}, "it needs onnxruntime 1.18, this is 1.17.3"),
+        ("1.31.0", (TENSORRT, CUDA), {}, "TensorrtExecutionProvider launches by itself"),
+        ("1.31.0", (CPU,), {}, "CPUExecutionProvider launches by itself"),
     ],
     ids=["setting", "version", "TensorRT", "CPU"],
 )
 def test_no_graph_is_asked_for_where_there_is_none(
-    ort: Any, providers: tuple[str, ...], settings: Any, reason: str, artifact: Path, tmp_path: Path
+    version: str, providers: tuple[str, ...], settings: Any, reason: str, artifact: Path, tmp_path: Path
 ) -> None:
+    ort = CudaOrt(version)
     made = sessions(ort, artifact, providers, tensorrt_engine_cache=str(tmp_path), **settings)
     made.open(1)
     assert len(ort.asked) == 1
@@ -169,10 +170,16 @@ def test_no_graph_is_asked_for_where_there_is_none(
     assert made.no_graph_reason == reason
 
 
-@pytest.mark.parametrize("operators", [("NonZero",), ("If", "NonMaxSuppression")], ids=str)
+@pytest.mark.parametrize("operators", [("NonZero",), ("If", "NonMaxSuppression"), ("function", "Compress")], ids=str)
 def test_a_network_that_counts_is_not_recorded(tmp_path: Path, operators: tuple[str, ...]) -> None:
-    ort = CudaOrt()
-    made = sessions(ort, write(tmp_path / "net.onnx", *operators))
+    ort, path = CudaOrt(), tmp_path / "net.onnx"
+    if operators[0] == "function":
+        node = onnx.helper.make_node(operators[-1], ["x"], ["y"])
+        function = onnx.helper.make_function("own", "f", ["x"], ["y"], [node], [])
+        path.write_bytes(onnx.ModelProto(functions=[function]).SerializeToString())
+    else:
+        write(path, *operators)
+    made = sessions(ort, path)
     made.open(1)
     assert made.no_graph_reason == f"the network counts while it runs ({operators[-1]})"
     assert [asked[CUDA]["enable_cuda_graph"] for asked in ort.asked] == ["0"]

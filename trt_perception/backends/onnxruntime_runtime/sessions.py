@@ -18,7 +18,7 @@ from trt_perception.backends.onnxruntime_runtime.options import (
     session_options,
 )
 from trt_perception.errors import BackendError
-from trt_perception.onnx_operators import operators
+from trt_perception.onnx_nodes import operators
 
 # An onnxruntime.InferenceSession or RunOptions; onnxruntime itself is imported in library.py alone.
 Session: TypeAlias = Any
@@ -107,7 +107,7 @@ class Sessions:
         if version_of(self._ort) < _GRAPHS_SINCE:
             needed = ".".join(map(str, _GRAPHS_SINCE))
             return f"it needs onnxruntime {needed}, this is {self._ort.__version__}"
-        counting = sorted(operators(self._artifact) & _COUNTING)
+        counting = sorted(operators(self._artifact.read_bytes()) & _COUNTING)
         if counting:
             return f"the network counts while it runs ({', '.join(counting)})"
         return None
