@@ -77,10 +77,18 @@ def sessions(ort: Any, artifact: Path, providers: tuple[str, ...] = (CUDA,), **s
 
 def test_stream_graph_and_layout_reach_the_cuda_provider(artifact: Path) -> None:
     ort = CudaOrt()
-    made = sessions(ort, artifact, prefer_nhwc="on")
+    made = sessions(ort, artifact, prefer_nhwc="on", tf32=False)
     made.open(4711, {"height": 480})
     assert ort.asked == [
-        {CUDA: {"device_id": "1", "prefer_nhwc": "1", "user_compute_stream": "4711", "enable_cuda_graph": "1"}}
+        {
+            CUDA: {
+                "device_id": "1",
+                "prefer_nhwc": "1",
+                "use_tf32": "0",
+                "user_compute_stream": "4711",
+                "enable_cuda_graph": "1",
+            }
+        }
     ]
     assert ort.axes == {"height": 480}
     assert made.no_graph_reason is None

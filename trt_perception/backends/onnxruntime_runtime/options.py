@@ -30,7 +30,8 @@ class OnnxRuntimeSettings:
     On cuda: device_path: camera bytes become the input tensor, and outputs become boxes, on the GPU. cuda_graph: all
     of that is recorded once and launched as one. streams: frames that may overlap when several are given at once to a
     network with a batch of 1; each takes a further session with the weights in it. prefer_nhwc: on, off, or auto,
-    convolutions take channels last; auto: on GPUs with TF32 from ONNX Runtime 1.20 on.
+    convolutions take channels last; auto: on GPUs with TF32 from ONNX Runtime 1.20 on. tf32: factors of FP32 networks
+    are rounded to TF32's ten bits.
     tensorrt_engine_cache: folder in which the TensorRT provider keeps its engines (without one it builds them at each
     start), empty for the user's cache folder. tensorrt_workspace_mib: memory that it may use while it builds, 0 = its
     own limit. profile_to: file for the time of every node, written by close(); empty = not measured, which costs time.
@@ -45,6 +46,7 @@ class OnnxRuntimeSettings:
     cuda_graph: bool = True
     streams: int = 1
     prefer_nhwc: str = AUTO
+    tf32: bool = True
     tensorrt_engine_cache: str = ""
     tensorrt_workspace_mib: int = 0
     profile_to: str = ""
@@ -86,6 +88,8 @@ def provider_options(
         return options
     if cuda.nhwc:  # which versions before 1.17 do not know
         options["prefer_nhwc"] = "1"
+    if not settings.tf32:  # which versions before 1.18 do not know
+        options["use_tf32"] = "0"
     if cuda.stream is not None:
         options["user_compute_stream"] = str(cuda.stream)
         options["enable_cuda_graph"] = _flag(cuda.graph)
