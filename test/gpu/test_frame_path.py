@@ -147,8 +147,9 @@ def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: D
 
 def test_page_locked_frames_go_up_from_where_they_lie(fast: Detector, plain: Detector) -> None:
     session = CudaSession(0)
-    # All rows, every third row, rows without a pattern, and planes.
-    for encoding, width, height in (("bgr8", 160, 120), ("bgr8", 192, 144), ("yuyv", 202, 90), ("nv12", 384, 384)):
+    # All rows, every third row, pairs of rows, rows without a pattern, and planes.
+    kinds = (("bgr8", 160, 120), ("bgr8", 192, 144), ("bgr8", 384, 288), ("yuyv", 202, 90), ("nv12", 384, 384))
+    for encoding, width, height in kinds:
         ordinary = frame(encoding, width, height, padding=10)
         with session.current():
             memory = session.buffer(ordinary.buffer.shape, "uint8")

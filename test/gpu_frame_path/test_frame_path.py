@@ -120,8 +120,9 @@ def test_letterbox_in_the_corner(backend: str, model: ModelFile) -> None:
 
 def test_page_locked_frames(fast: Detector, plain: Detector) -> None:
     session = FrameSession(0)
-    # All rows, every third row, rows without a pattern, and planes.
-    for encoding, width, height in (("bgr8", 160, 120), ("bgr8", 192, 144), ("yuyv", 202, 90), ("nv12", 384, 384)):
+    # All rows, every third row, pairs of rows, rows without a pattern, and planes.
+    kinds = (("bgr8", 160, 120), ("bgr8", 192, 144), ("bgr8", 384, 288), ("yuyv", 202, 90), ("nv12", 384, 384))
+    for encoding, width, height in kinds:
         ordinary = frame(encoding, width, height, padding=10)
         with session.current():
             memory = session.host_memory(ordinary.buffer.size)

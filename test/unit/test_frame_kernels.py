@@ -67,7 +67,7 @@ def staged(frame: CameraFrame, spec: InputSpec) -> tuple[NDArray[np.uint8], list
         for begin, end in ((0, middle), (middle, plane.taken)):
             at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
             target = bytes_[at : at + (end - begin) * plane.row_bytes]
-            plane.copy(frame.buffer, target, begin, end, None if plane.rows is None else plane.rows[begin:end])
+            plane.copy(frame.buffer, target, begin, end)
     return bytes_, [geometry.columns, geometry.rows]
 
 
