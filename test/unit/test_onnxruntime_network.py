@@ -329,6 +329,25 @@ def test_a_recording_is_tried_before_it_is_trusted(tmp_path: Path, runs: list[An
         assert driver.test_live_objects() == 0
 
 
+def test_a_recorded_session_does_nothing_else(tmp_path: Path) -> None:
+    library = compile_for_the_processor("driver_on_processor.cpp", tmp_path / "libcuda.so")
+    with driver_on_processor(library):
+        network, sessions = network_of(write(tmp_path / "n.onnx", RELU, ["batch", 3, 8, 10]))
+        sessions.no_graph_reason, sessions.on_stream = None, True
+        recorded = Scripted(sessions._open(None, None, graph=False), *[copies] * 8, fails)
+        network._first = recorded
+        session = FrameSession(0)
+        with session.current():
+            one, again = network.bind(session, 1, 0), network.bind(session, 1, 0)
+            assert (one.recordable, one._runner) == (True, recorded)
+            assert not again.recordable and again._runner is not recorded
+            assert "not permitted" in str(sessions.no_graph_reason)
+            for bound in (one, again):
+                bound.close()
+        network.close()
+        session.close()
+
+
 def entries(options: Any) -> list[str]:
     names = ("disable_synchronize_execution_providers", "gpu_graph_id")
     found = []

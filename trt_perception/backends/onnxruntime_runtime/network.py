@@ -46,6 +46,7 @@ class OnnxRuntimeNetwork:
         free = (1, _LARGEST_BATCH) if follows else (1, 1)
         self.batches: tuple[int, int] = (first, first) if isinstance(first, int) else free
         self._first: Session | None = None
+        self._first_is_recorded = False
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundTensors:
         """See DeviceNetwork.bind; a further stream takes a further session, with weights of its own."""
@@ -63,7 +64,14 @@ class OnnxRuntimeNetwork:
                     f"the network tells only while it runs how large its output {output.name} {list(output.shape)} is"
                 )
             specs.append(TensorSpec(output.name, spec_of(output).dtype, shape))
-        return BoundTensors(runner, session, self._sessions, specs)
+        bound = BoundTensors(runner, session, self._sessions, specs)
+        if self._first_is_recorded and not bound.recordable and index == 0:
+            # Another batch's graph still needs what a run that is waited for would give back.
+            bound.close()
+            runner = self._sessions.open(session.stream_handle, self._axes)
+            return BoundTensors(runner, session, self._sessions, specs)
+        self._first_is_recorded |= bound.recordable and index == 0
+        return bound
 
     def close(self) -> None:
         """Lets go of the first session, before its stream goes; what was bound is closed first."""
