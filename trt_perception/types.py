@@ -62,6 +62,10 @@ def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image
     return Image(pixels, color_order)
 
 
+NO_OTHER_SCORES: Float32Array = np.zeros((0, 0), np.float32)
+NO_OTHER_CLASS_IDS: Int64Array = np.zeros((0, 0), np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Boxes found in one image, best score first.
@@ -78,13 +82,13 @@ class Detections:
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
-    other_scores: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    other_class_ids: Int64Array = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    other_scores: Float32Array = field(default_factory=lambda: NO_OTHER_SCORES)
+    other_class_ids: Int64Array = field(default_factory=lambda: NO_OTHER_CLASS_IDS)
 
     def __post_init__(self) -> None:
         if self.other_scores.size == 0:
             for name, kind in (("other_scores", np.float32), ("other_class_ids", np.int64)):
-                object.__setattr__(self, name, np.zeros((len(self), 0), kind))
+                object.__setattr__(self, name, np.empty((len(self), 0), kind))
 
     def __len__(self) -> int:
         return int(self.scores.shape[0])

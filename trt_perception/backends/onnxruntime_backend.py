@@ -249,15 +249,15 @@ class OnnxRuntimeBackend(Backend):
         assert self._session is not None
         start_ns = time.monotonic_ns()
         try:
-            arrays = (
-                self._session.run(self._output_names, {self._input_name: batch})
-                if self._bound is None
-                else self._bound.run(batch)
-            )
+            if self._bound is not None:
+                arrays = self._bound.run(batch)
+            else:
+                outputs = self._session.run(self._output_names, {self._input_name: batch})
+                arrays = tuple(np.asarray(output) for output in outputs)
         except Exception as error:  # as in _load
             raise BackendError(f"{self.request} failed while running {self.artifact}: {_first_line(error)}") from error
         inference_ns = time.monotonic_ns() - start_ns
-        return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
+        return RawOutputs(arrays, start_ns, inference_ns)
 
     def _close(self) -> None:
         path, self._frame_path = self._frame_path, None

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from trt_perception.errors import OutputError
-from trt_perception.types import AnyArray, Float32Array, Int64Array, TensorSpec
+from trt_perception.types import NO_OTHER_CLASS_IDS, NO_OTHER_SCORES, AnyArray, Float32Array, Int64Array, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Candidates:
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
-    other_scores: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    other_class_ids: Int64Array = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    other_scores: Float32Array = field(default_factory=lambda: NO_OTHER_SCORES)
+    other_class_ids: Int64Array = field(default_factory=lambda: NO_OTHER_CLASS_IDS)
 
 
 class Head(Protocol):
@@ -70,10 +70,6 @@ class Head(Protocol):
         ...
 
 
-# Rows: centre x, centre y, width, height; columns: left, top, right, bottom. One product instead of four sums.
-_TO_CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
-
-
 def describe_shapes(outputs: Sequence[AnyArray]) -> str:
     """The outputs' types and shapes, for messages."""
     return ", ".join(f"{o.dtype}{tuple(o.shape)}" for o in outputs) or "nothing"
@@ -90,7 +86,8 @@ def unexpected(outputs: Sequence[AnyArray], head: str, expected: str) -> OutputE
 def require_finite(values: AnyArray, what: str) -> None:
     """Raises OutputError when a value is NaN or infinite: such a network must not look as if it saw nothing."""
     # The extremes tell, without a mask of all values: NaN and infinities show in them.
-    if not (math.isfinite(values.max(initial=0.0)) and math.isfinite(values.min(initial=0.0))):
+    largest, smallest = (extreme.reduce(values, axis=None, initial=0.0) for extreme in (np.maximum, np.minimum))
+    if not (math.isfinite(largest) and math.isfinite(smallest)):
         raise OutputError(
             f"the network's {what} hold NaN or infinite values; check the weights, and with fp16 or int8 whether "
             "fp32 gives finite ones"
@@ -121,7 +118,10 @@ def require_normalised(boxes: AnyArray, head: str) -> None:
 
 def centered_to_corners(boxes: Float32Array) -> Float32Array:
     """(N, 4) centre x, centre y, width, height to left, top, right, bottom."""
-    corners: Float32Array = boxes @ _TO_CORNERS
+    half = boxes[:, 2:] * np.float32(0.5)
+    corners = np.empty_like(boxes)
+    np.subtract(boxes[:, :2], half, out=corners[:, :2])
+    np.add(boxes[:, :2], half, out=corners[:, 2:])
     return corners
 
 
