@@ -152,13 +152,12 @@ def _sampling(image: Image, width: int, height: int) -> tuple[slice, int]:
 
     Where the picture is an odd number of times as large, pixels of the result lie on pixels of the picture.
     """
-    across, down = (odd_multiple(image.width, width), odd_multiple(image.height, height))
-    if across and down:
-        return slice(None), cv2.INTER_NEAREST_EXACT
-    return slice(down // 2, None, down) if down else slice(None), cv2.INTER_LINEAR
+    across, down = _odd_multiple(image.width, width), _odd_multiple(image.height, height)
+    rows = slice(down // 2, None, down) if down else slice(None)
+    return rows, cv2.INTER_NEAREST_EXACT if across and down else cv2.INTER_LINEAR
 
 
-def odd_multiple(whole: int, part: int) -> int:
+def _odd_multiple(whole: int, part: int) -> int:
     """How many times the one is as large as the other where that is an odd number, else 0."""
     times, left_over = divmod(whole, part)
     return times if times % 2 and not left_over else 0

@@ -180,9 +180,8 @@ class Backend(abc.ABC):
             if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
                 return self._infer_filled_up(batch, places)
             if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
-                raise BackendError(
-                    f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
-                )
+                got = f"got a {batch.dtype} tensor of shape {tuple(batch.shape)}"
+                raise BackendError(f"{self.request}: {got}; the network takes {spec}")
             self._fitting = batch.shape, batch.dtype
         return self._infer(np.ascontiguousarray(batch))
 
