@@ -6,7 +6,7 @@ not suffer from that: their values are small and their errors relative. The few 
 
 from __future__ import annotations
 
-from trt_perception.engine.onnx_nodes import OnnxNode, read_nodes
+from trt_perception.onnx_nodes import OnnxNode, read_nodes
 
 # Where the weights are; and where a model says by itself what is INT8. Bodies of loops may hold both.
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

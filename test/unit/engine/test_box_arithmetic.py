@@ -13,10 +13,10 @@ import pytest
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
 from trt_perception.engine.box_arithmetic import box_tensors, last_weighted
 from trt_perception.engine.builder import NativeBuild
-from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.source import Source, prepare_source
 from trt_perception.models import load_model
+from trt_perception.onnx_nodes import read_nodes
 
 pytest.importorskip("onnx", reason="the onnx package makes the test's models")
 from test.unit.engine.onnx_models import branching_model, conv_model, yolov8_tail
