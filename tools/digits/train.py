@@ -44,6 +44,7 @@ def learning_rate(progress: float) -> float:
 def train(
     network: DigitNet,
     data: Path,
+    checkpoint: Path,
     *,
     limit_s: float,
     batch_size: int,
@@ -52,7 +53,7 @@ def train(
     seed: int,
     device: torch.device,
 ) -> DigitNet:
-    """Trains for limit_s seconds and returns the running average of the weights, on the CPU."""
+    """Trains for limit_s seconds and returns the running average of the weights, on the CPU; keeps it in checkpoint."""
     torch.manual_seed(seed)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
@@ -84,12 +85,14 @@ def train(
             torch._foreach_lerp_(*followed, 1.0 - min(_AVERAGE_DECAY, step / (step + 10)))
             if time.monotonic() - report_s > _REPORT_EVERY_S:
                 report_s = time.monotonic()
+                torch.save(average.state_dict(), checkpoint)
                 print(f"{progress:6.1%} step {step}: scores {score_loss:.3f} boxes {box_loss:.3f}", flush=True)
     print(
         f"{step} steps, {pool.composed} scenes, {seen} seen, {time.monotonic() - start_s:.0f} s on {device}", flush=True
     )
     network.load_state_dict(average.state_dict())
     network.cpu()
+    torch.save(network.state_dict(), checkpoint)
     return network
 
 
@@ -117,6 +120,7 @@ def main() -> None:
     network = train(
         load_network(arguments.initial) if arguments.initial else DigitNet(),
         arguments.data,
+        arguments.checkpoint,
         limit_s=arguments.limit_s,
         batch_size=arguments.batch_size,
         peak_rate=arguments.peak_rate,
@@ -124,7 +128,6 @@ def main() -> None:
         seed=arguments.seed,
         device=torch.device(arguments.device),
     )
-    torch.save(network.state_dict(), arguments.checkpoint)
     infer = torch_infer(ExportedNet(network).eval())
     for width, height in ((SIDE_PX, SIDE_PX), (640, 480)):
         result = heldout_map(
