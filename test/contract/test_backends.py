@@ -268,6 +268,7 @@ def test_a_wrong_tensor_is_refused_with_what_came_and_what_was_expected(
     subject: Subject, tensor: Any, words: str
 ) -> None:
     with subject.make() as backend:
+        assert_right(subject, backend.infer(batch_of(1)), batch_of(1))
         with pytest.raises(BackendError) as caught:
             backend.infer(tensor)
         assert words in str(caught.value)
