@@ -187,8 +187,6 @@ def test_a_batch_that_is_fixed(backend: str, plain: Detector, tmp_path: Path) ->
 
 
 def test_streams(backend: str, plain: Detector, tmp_path: Path) -> None:
-    if backend != "torchscript":
-        pytest.skip("one stream")
     model = small_model(backend, write_artifact(backend, tmp_path, batch=1))
     given = [frame("bgr8", 640, 480), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 1280, 720)]
     with opened(model, backend, streams=4) as detector:

@@ -17,6 +17,8 @@ _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL leaves other threads' allocations alone.
 _EVENT_RECORD_EXTERNAL = 1
 _CAPTURE_THREAD_LOCAL = 1
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+_ATTRIBUTE_CAPABILITY_MAJOR, _ATTRIBUTE_CAPABILITY_MINOR = 75, 76
 # CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_SET_CAPTURE_DEPENDENCIES.
 _CAPTURING, _SET_DEPENDENCIES = 1, 1
 
@@ -153,6 +155,16 @@ def cuda_version() -> tuple[int, int]:
     version = ctypes.c_int()
     call("cuDriverGetVersion", ctypes.byref(version))
     return version.value // 1000, version.value % 1000 // 10
+
+
+def compute_capability(index: int) -> tuple[int, int]:
+    """(9, 0) of an H200; raises BackendUnavailableError unless the driver works and has a GPU of that index."""
+    require_gpu(index)
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    call("cuDeviceGet", ctypes.byref(device), index)
+    for value, attribute in ((major, _ATTRIBUTE_CAPABILITY_MAJOR), (minor, _ATTRIBUTE_CAPABILITY_MINOR)):
+        call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+    return major.value, minor.value
 
 
 def is_page_locked(address: int) -> bool:
