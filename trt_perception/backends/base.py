@@ -164,7 +164,8 @@ class Backend(abc.ABC):
         self._stands_in = reason
         if self._opened_as is not None:
             reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
-            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
+            # What was noted since it was opened stays.
+            self._info = replace(self._info or self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
