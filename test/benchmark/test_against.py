@@ -67,6 +67,25 @@ def test_differences_are_named(ours: dict[str, Any]) -> None:
     assert "times slower than" in speed_up_lines(found)[0]
 
 
+def test_a_run_that_comes_from_a_file_is_under_the_same_conditions(ours: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(ours))
+    assert json.loads(path.read_text()) == ours
+    assert compare_with(ours, read_other(path), path.name)["unfair"] == []
+
+
+def test_of_tables_the_entries_that_differ_are_named(ours: dict[str, Any]) -> None:
+    other = copy.deepcopy(ours)
+    other["model"]["thresholds"]["iou"] = 0.7
+    ours["environment"]["variables"] = {"OMP_NUM_THREADS": "2"}
+    other["environment"]["variables"] = {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert compare_with(ours, other, "other.json")["unfair"] == [
+        "environment variables, OMP_NUM_THREADS: 2 here, None there",
+        "environment variables, OMP_WAIT_POLICY: None here, PASSIVE there",
+        "thresholds, iou: 0.45 here, 0.7 there",
+    ]
+
+
 def test_another_model_or_input_is_refused(ours: dict[str, Any]) -> None:
     other = least(ours)
     other["model"]["input"]["width"] = 640

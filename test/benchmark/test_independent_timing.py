@@ -40,7 +40,8 @@ def test_the_median_of_each_stage_agrees_with_an_independent_timing(name: str, m
     pictures = [scene.image_bgr for scene in heldout_scenes(4, 640, 480, 20)]
     subject, opened = BenchSubject.open("digits", f"{name}:cpu", pictures)
     try:
-        assert opened["first_frame_ms"] == pytest.approx(spent["total"][0], rel=0.1)
+        # A single frame: what a busy machine puts between the two clocks has no bound.
+        assert 0 < spent["total"][0] <= opened["first_frame_ms"]
         subject.run(0, 20)
         for samples in spent.values():
             samples.clear()

@@ -167,6 +167,12 @@ class Backend(abc.ABC):
             # What was noted since it was opened stays.
             self._info = replace(self._info or self._opened_as, fallback_reason="; ".join(reasons) or None)
 
+    def _add_notes(self, *notes: str) -> None:
+        """What turns out after _open; an open backend's info has it from then on."""
+        if self._opened_as is not None:
+            self._opened_as = replace(self._opened_as, notes=(*self._opened_as.notes, *notes))
+            self.explain_fallback(self._stands_in)
+
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 

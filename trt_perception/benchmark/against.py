@@ -112,12 +112,22 @@ def unfair(ours: Document, other: Document) -> list[str]:
         mine, theirs = _at(ours, place), _at(other, place)
         if theirs is None:
             words.append(f"{name}: it does not say")
-        elif mine != theirs:
-            words.append(f"{name}: {_short(mine)} here, {_short(theirs)} there")
+        else:
+            words += _differences(name, mine, theirs)
     mine, theirs = ([gpu.get("name") for gpu in d.get("environment", {}).get("gpus", [])] for d in (ours, other))
     if mine != theirs:
         words.append(f"GPUs: {mine or 'none'} here, {theirs or 'none'} there")
     return words
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> list[str]:
+    """Of tables entry by entry, since their whole text shows nothing."""
+    if mine == theirs:
+        return []
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        keys = list(dict.fromkeys((*mine, *theirs)))
+        return [words for key in keys for words in _differences(f"{name}, {key}", mine.get(key), theirs.get(key))]
+    return [f"{name}: {_short(mine)} here, {_short(theirs)} there"]
 
 
 def speed_up_lines(comparison: Document) -> list[str]:

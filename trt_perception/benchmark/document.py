@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,8 @@ def bench_document(
         "model": {
             "name": model.name,
             "head": model.head,
-            "input": asdict(model.input),
-            "thresholds": asdict(model.thresholds),
+            "input": _plain(model.input),
+            "thresholds": _plain(model.thresholds),
             "artifacts": {kind: _artifact(artifact) for kind, artifact in model.artifacts.items()},
         },
         "pictures": {
@@ -60,6 +61,12 @@ def bench_document(
         "rows": [_row(row, plan, pace, reference) for row in rows],
         "recommendation": asdict(recommended),
     }
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as it comes back from a file, with lists for tuples: --against compares the two."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return values
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:

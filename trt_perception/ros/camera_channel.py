@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from pal_statistics_msgs.msg import Statistics
 from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
@@ -82,7 +83,10 @@ class CameraChannel:
 
     def subscribers(self) -> dict[str, int]:
         """How many subscribers the results have, by topic; empty before configure."""
-        return {publisher.topic_name: publisher.get_subscription_count() for publisher in self._publishers[:2]}
+        try:
+            return {publisher.topic_name: publisher.get_subscription_count() for publisher in self._publishers[:2]}
+        except rclpy_implementation.InvalidHandle:  # destroyed meanwhile, on another thread
+            return {}
 
     def destroy_publishers(self) -> None:
         """Undoes create_publishers, also where that stopped half-way."""

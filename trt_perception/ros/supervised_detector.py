@@ -136,7 +136,11 @@ class SupervisedDetector:
             old, self.detector, self.warm_up = self.detector, opened.detector, opened.warm_up
             self._live.replace_detector(opened.detector)
         if self._live.active:
-            self._live.settle()
+            try:
+                self._live.settle()
+            except PerceptionError as error:
+                # It is at work already, and worth more than they are.
+                self.report(f"runs without its real-time settings: {error}")
         self._announcement.announce(opened.detector)
         return old
 
