@@ -64,7 +64,7 @@ def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image
 
 
 @lru_cache(maxsize=512)
-def _none_besides(boxes: int) -> tuple[Float32Array, Int64Array]:
+def none_besides(boxes: int) -> tuple[Float32Array, Int64Array]:
     """Arrays without an element, so that all may share them."""
     return np.zeros((boxes, 0), np.float32), np.zeros((boxes, 0), np.int64)
 
@@ -85,12 +85,12 @@ class Detections:
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
-    other_scores: Float32Array = field(default_factory=lambda: _none_besides(0)[0])
-    other_class_ids: Int64Array = field(default_factory=lambda: _none_besides(0)[1])
+    other_scores: Float32Array = field(default_factory=lambda: none_besides(0)[0])
+    other_class_ids: Int64Array = field(default_factory=lambda: none_besides(0)[1])
 
     def __post_init__(self) -> None:
         if self.other_scores.size == 0:
-            scores, class_ids = _none_besides(len(self))
+            scores, class_ids = none_besides(len(self))
             object.__setattr__(self, "other_scores", scores)
             object.__setattr__(self, "other_class_ids", class_ids)
 

@@ -165,14 +165,14 @@ class OnnxRuntimeBackend(Backend):
         except Exception as error:  # the library's exceptions derive from nothing narrower
             raise BackendError(f"{self.request} failed while running {self.artifact}: {first_line(error)}") from error
         inference_ns = time.monotonic_ns() - start_ns
-        return RawOutputs(tuple(np.asarray(a) for a in arrays), start_ns, inference_ns)
+        return RawOutputs(arrays, start_ns, inference_ns)
 
-    def _run_unbound(self, batch: AnyArray) -> list[AnyArray]:
+    def _run_unbound(self, batch: AnyArray) -> tuple[AnyArray, ...]:
         with self._turn:
             if self._session is None:
                 raise BackendError("the backend was closed by another thread")
-            arrays: list[AnyArray] = self._session.run(self._output_names, {self._input_name: batch})
-            return arrays
+            outputs = self._session.run(self._output_names, {self._input_name: batch})
+            return tuple(np.asarray(output) for output in outputs)
 
     def _close(self) -> None:
         if self._closing is None:
