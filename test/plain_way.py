@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trt_perception.model_file import InputSpec
+from trt_perception.model_file import InputSpec, NetworkColor
 from trt_perception.placement import NetworkToImage, place
-from trt_perception.types import Detections, Float32Array, Image, Int64Array, Thresholds
+from trt_perception.types import ColorOrder, Detections, Float32Array, Image, Int64Array, Thresholds, Uint8Array
 
 
 def plain_tensor(spec: InputSpec, image: Image) -> tuple[Float32Array, NetworkToImage]:
@@ -22,6 +22,30 @@ def plain_tensor(spec: InputSpec, image: Image) -> tuple[Float32Array, NetworkTo
     canvas[where.top :, where.left :][: where.resized_height, : where.resized_width] = resized
     values = (canvas[:, :, ::-1].astype(np.float64) * spec.scale - np.array(spec.mean)) / np.array(spec.std)
     return values.transpose(2, 0, 1)[np.newaxis].astype(np.float32), way_back
+
+
+def plain_input(spec: InputSpec, image: Image) -> Float32Array:
+    """The same for every colour order, in the float32 steps that the package promises: equal to the last bit."""
+    where, _ = place(spec, image.width, image.height)
+    size = where.resized_width, where.resized_height
+    resized = np.asarray(cv2.resize(image.pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8).reshape(
+        *size[::-1], -1
+    )
+    part = resized[where.crop_y :, where.crop_x :][: spec.height, : spec.width]
+    colors = _in_order(part, image.color_order, spec.color_order)
+    canvas = np.full((spec.height, spec.width, spec.channels), spec.pad_value, np.uint8)
+    canvas[where.top :, where.left :][: part.shape[0], : part.shape[1]] = colors
+    std = np.asarray(spec.std, np.float32)[: spec.channels]
+    factor, shift = np.float32(spec.scale) / std, -np.asarray(spec.mean, np.float32)[: spec.channels] / std
+    values = canvas.astype(np.float32) * factor + shift
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[np.newaxis])
+
+
+def _in_order(pixels: Uint8Array, order: ColorOrder, wanted: NetworkColor) -> Uint8Array:
+    if order == wanted or (order == "gray" and wanted != "gray"):
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 1 if wanted == "gray" else 3))
+    code = getattr(cv2, f"COLOR_{order.upper()}2{wanted.upper()}")
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8).reshape(*pixels.shape[:2], -1)
 
 
 def plain_detections(output: Float32Array, thresholds: Thresholds, way_back: NetworkToImage) -> Detections:

@@ -30,7 +30,8 @@ def non_maximum_suppression(
     (N,), 0 or more. At most max_detections indices come back.
     """
     order = (-scores).argsort(kind="stable")
-    candidates = _Candidates(boxes_xyxy[order], np.zeros_like(order) if class_agnostic else class_ids[order])
+    classes = np.zeros_like(order) if class_agnostic else class_ids[order]
+    candidates = _Candidates(boxes_xyxy.T.take(order, axis=1), classes)
     best, waiting = candidates.best_of_each_class(iou_threshold)
     found = [best]
     count = best.size
@@ -50,30 +51,32 @@ def non_maximum_suppression(
 class _Candidates:
     """Boxes and their classes, best first. Indices are those of this order."""
 
-    def __init__(self, boxes_xyxy: Float32Array, classes: Int64Array) -> None:
-        self._boxes = boxes_xyxy
+    def __init__(self, corners: Float32Array, classes: Int64Array) -> None:
+        """corners: (4, N) left, top, right, bottom."""
+        self._corners = corners
         self._classes = classes
-        sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-        self._areas: Float32Array = sides[:, 0] * sides[:, 1]
+        sides = corners[2:] - corners[:2]
+        self._areas: Float32Array = sides[0] * sides[1]
 
     def best_of_each_class(self, iou_threshold: float) -> tuple[Int64Array, Int64Array]:
         """Indices of the best box of each class, which stay for certain, and of the others that they leave."""
         classes = self._classes
         if not classes.size:
             return classes, classes
-        best = np.empty(classes.max() + 1, np.int64)
-        # The first of a class is written last.
-        best[classes[::-1]] = np.arange(classes.size - 1, -1, -1)
-        of_each = best[classes]
         here = np.arange(classes.size)
+        best = np.empty(np.maximum.reduce(classes) + 1, np.int64)
+        # The first of a class is written last.
+        best[classes[::-1]] = here[::-1]
+        of_each = best[classes]
         is_best = of_each == here
-        gone = _overlap(self._boxes[of_each].T, self._boxes.T, self._areas[of_each], self._areas, iou_threshold)
+        best_corners = self._corners.take(of_each, axis=1)
+        gone = _overlap(best_corners, self._corners, self._areas[of_each], self._areas, iou_threshold)
         gone |= is_best
         return is_best.nonzero()[0], (~gone).nonzero()[0]
 
     def overlap(self, first: Int64Array, second: Int64Array, iou_threshold: float) -> NDArray[np.bool_]:
         """bool (first, second): which boxes of one class overlap by more than the threshold."""
-        one, other = self._boxes.T[:, first], self._boxes.T[:, second]
+        one, other = self._corners.take(first, axis=1), self._corners.take(second, axis=1)
         areas = self._areas[first][:, np.newaxis], self._areas[second]
         result = _overlap(one[:, :, np.newaxis], other[:, np.newaxis], *areas, iou_threshold)
         result &= self._classes[first][:, np.newaxis] == self._classes[second]

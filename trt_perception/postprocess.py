@@ -33,7 +33,7 @@ def choose(found: Candidates, choice: ClassChoice, way_back: NetworkToImage, *, 
     others = (found.other_scores[kept], found.other_class_ids[kept]) if found.other_scores.size else ()
     return Detections(
         way_back.map_boxes(found.boxes_xyxy[kept]),
-        np.ascontiguousarray(found.scores[kept]),
+        found.scores[kept],
         found.class_ids[kept].astype(np.int64, copy=False),
         *others,
     )

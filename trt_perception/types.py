@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -62,6 +63,12 @@ def as_image(pixels: Image | AnyArray, color_order: ColorOrder = "bgr") -> Image
     return Image(pixels, color_order)
 
 
+@lru_cache(maxsize=512)
+def none_besides(boxes: int) -> tuple[Float32Array, Int64Array]:
+    """Arrays without an element, so that all may share them."""
+    return np.zeros((boxes, 0), np.float32), np.zeros((boxes, 0), np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Boxes found in one image, best score first.
@@ -78,13 +85,14 @@ class Detections:
     boxes_xyxy: Float32Array
     scores: Float32Array
     class_ids: Int64Array
-    other_scores: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    other_class_ids: Int64Array = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    other_scores: Float32Array = field(default_factory=lambda: none_besides(0)[0])
+    other_class_ids: Int64Array = field(default_factory=lambda: none_besides(0)[1])
 
     def __post_init__(self) -> None:
         if self.other_scores.size == 0:
-            for name, kind in (("other_scores", np.float32), ("other_class_ids", np.int64)):
-                object.__setattr__(self, name, np.zeros((len(self), 0), kind))
+            scores, class_ids = none_besides(len(self))
+            object.__setattr__(self, "other_scores", scores)
+            object.__setattr__(self, "other_class_ids", class_ids)
 
     def __len__(self) -> int:
         return int(self.scores.shape[0])

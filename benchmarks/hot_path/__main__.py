@@ -41,7 +41,10 @@ def run(parts: Sequence[str], folder: Path, pythons: Mapping[str, str]) -> dict[
         for name, value in figures.items():
             print(f"  {name:<58} {value:9.3f}")
         document["figures"].update(figures)
-        document["durations_ms"].update({name: {k: asdict(v) for k, v in rows.items()} for name, rows in durations})
+        for name, rows in durations:
+            if name in document["durations_ms"]:
+                raise ValueError(f"two parts have durations named {name!r}; give one of them another name")
+            document["durations_ms"][name] = {key: asdict(summary) for key, summary in rows.items()}
         print(f"  ({time.monotonic() - start_s:.0f} s)")
     return document
 

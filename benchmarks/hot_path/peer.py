@@ -31,7 +31,10 @@ PEER = "rtmlib YOLOX"
 
 
 def measure(folder: Path) -> tuple[dict[str, float], dict[str, Samples]]:
-    """The figures by name, and all samples by size; raises PerceptionError where the peer cannot be installed."""
+    """The figures by name, and all samples by size and network (it is not the network of the other parts).
+
+    Raises PerceptionError where the peer cannot be installed.
+    """
     _install()
     command = [sys.executable, "-m", "benchmarks.hot_path.peer", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -42,7 +45,7 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Samples]]:
     for size, of_size in samples.items():
         figures[f"cpu_pre_post_vs_peer_{size}"] = ratio(of_size, ("detector", "around"), (PEER, "around"))
         figures[f"cpu_peer_pre_post_ms_{size}"] = median(of_size[PEER]["around"])
-    return figures, samples
+    return figures, {f"{size}, YOLOX's outputs": of_size for size, of_size in samples.items()}
 
 
 def _install() -> None:

@@ -17,7 +17,7 @@ static std::map<uintptr_t, size_t> device_blocks, host_blocks;
 static std::vector<void*> contexts;
 static Work* recording = nullptr;
 static int live_objects = 0, calls_without_context = 0, failing_synchronizations = 0;
-static std::string kernel_names[3] = {"prepare", "gather", "suppress"};
+static std::string kernel_names[4] = {"prepare", "gather", "suppress", "mark"};
 
 enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500, INVALID_HANDLE = 400, ILLEGAL_ADDRESS = 700, INVALID_PTX = 218 };
 static const size_t ALL_MEMORY = (size_t)1 << 30;
@@ -101,16 +101,26 @@ int cuMemcpyDtoHAsync_v2(void* host, u64 device, size_t size, void*) {
     if (!inside(device_blocks, (uintptr_t)device, size)) return ILLEGAL_ADDRESS;
     return later([=] { std::memcpy(host, (void*)(uintptr_t)device, size); });
 }
-struct Side { size_t x_bytes, y; unsigned type; const void* host; u64 device; void* array; size_t pitch; };
-struct Copy2D { Side from, to; size_t width_bytes, height; };
-int cuMemcpy2DAsync_v2(const Copy2D* given, void*) {
-    const Copy2D copy = *given;
-    if (!inside(device_blocks, (uintptr_t)copy.to.device, copy.to.pitch * (copy.height - 1) + copy.width_bytes))
+struct Side {
+    size_t x_bytes, y, z, level;
+    unsigned type;
+    const void* host;
+    u64 device;
+    void *array, *reserved;
+    size_t pitch, rows;
+};
+struct Copy3D { Side from, to; size_t width_bytes, height, depth; };
+int cuMemcpy3DAsync_v2(const Copy3D* given, void*) {
+    const Copy3D copy = *given;
+    const size_t rows = copy.to.rows * (copy.depth - 1) + copy.height;
+    if (!inside(device_blocks, (uintptr_t)copy.to.device, copy.to.pitch * (rows - 1) + copy.width_bytes))
         return ILLEGAL_ADDRESS;
     return later([=] {
-        for (size_t row = 0; row < copy.height; ++row)
-            std::memcpy((char*)(uintptr_t)copy.to.device + row * copy.to.pitch,
-                        (const char*)copy.from.host + row * copy.from.pitch, copy.width_bytes);
+        for (size_t slice = 0; slice < copy.depth; ++slice)
+            for (size_t row = 0; row < copy.height; ++row)
+                std::memcpy((char*)(uintptr_t)copy.to.device + (slice * copy.to.rows + row) * copy.to.pitch,
+                            (const char*)copy.from.host + (slice * copy.from.rows + row) * copy.from.pitch,
+                            copy.width_bytes);
     });
 }
 
@@ -135,16 +145,24 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned,
         const u8* staged = (const u8*)place(0);
         const u64 stride = *(u64*)given[1];
         void* tensor = place(2);
-        const Input input = *(const Input*)given[3];
-        return later([=] { run_prepare(staged, stride, tensor, &input, z); });
+        Times* times = (Times*)place(3);
+        const Input input = *(const Input*)given[4];
+        return later([=] { run_prepare(staged, stride, tensor, &input, z, times); });
+    }
+    if (name == "mark") {
+        Times* times = (Times*)place(0);
+        const int step = *(int*)given[1];
+        u8* results = (u8*)place(2);
+        return later([=] { mark(times, step, results); });
     }
     const Output out = *(const Output*)given[0];
     const Choice* choice = (const Choice*)place(1);
     Candidate* candidates = (Candidate*)place(2);
     Counter* counters = (Counter*)place(3);
-    if (name == "gather") return later([=] { run_gather(&out, choice, candidates, counters, y); });
-    u8* results = (u8*)place(4);
-    return later([=] { run_suppress(&out, choice, candidates, counters, results, x); });
+    Times* times = (Times*)place(4);
+    if (name == "gather") return later([=] { run_gather(&out, choice, candidates, counters, times, y); });
+    u8* results = (u8*)place(5);
+    return later([=] { run_suppress(&out, choice, candidates, counters, times, results, x); });
 }
 
 int cuStreamCreate(void** stream, unsigned) { *stream = new int(); ++live_objects; return 0; }
@@ -181,6 +199,7 @@ int cuEventRecordWithFlags(void* event, void*, unsigned) {
     return later([=] { *(Clock::time_point*)event = Clock::now(); });
 }
 int cuEventRecord(void* event, void* stream) { return cuEventRecordWithFlags(event, stream, 0); }
+int cuEventSynchronize(void*) { return 0; }
 int cuEventElapsedTime(float* milliseconds, void* from, void* to) {
     *milliseconds = std::chrono::duration<float, std::milli>(*(Clock::time_point*)to - *(Clock::time_point*)from).count();
     return 0;

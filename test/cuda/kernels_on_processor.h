@@ -1,4 +1,5 @@
 // What frame_kernels.cu takes from CUDA, for one thread a block: barriers are nothing, and a grid is a loop outside.
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -11,6 +12,7 @@ static Index threadIdx, blockIdx, blockDim = {1, 1, 1};
 static inline void __syncthreads() {}
 static inline u32 atomicAdd(u32* at, u32 value) { const u32 old = *at; *at += value; return old; }
 static inline u32 atomicOr(u32* at, u32 value) { const u32 old = *at; *at |= value; return old; }
+static inline u64 device_time() { return (u64)std::chrono::steady_clock::now().time_since_epoch().count(); }
 static inline float add(float a, float b) { return a + b; }
 static inline float multiply(float a, float b) { return a * b; }
 static inline float lesser(float a, float b) { return a < b ? a : b; }

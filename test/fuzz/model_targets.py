@@ -21,12 +21,12 @@ from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.tensorrt_runtime.engine_cache import cached_engines, runtime_differences
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, read_manifest
 from trt_perception.class_choice import ClassChoice
-from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.engine.options import parse_layer_precisions
 from trt_perception.engine.shapes import parse_memory_pools, parse_shapes
 from trt_perception.external_data import external_files
 from trt_perception.model_file_reader import load_model_file, read_labels
 from trt_perception.models import load_model
+from trt_perception.onnx_nodes import read_nodes
 from trt_perception.onnx_report import report_onnx
 from trt_perception.trust import Trust
 from trt_perception.types import Thresholds

@@ -126,10 +126,16 @@ def test_thresholds_change_between_frames(fast: Detector, plain: Detector) -> No
         assert_same(fast.detect(given).detections, plain.detect(decode_frame(given)).detections)
 
 
-def test_each_stage_takes_time_and_they_add_up(fast: Detector) -> None:
-    times = fast.detect(frame("bgr8", 640, 480)).times
-    assert min(times.durations_ms().values()) > 0 and len(times.durations_ms()) == 5
-    assert 0 < times.around_on_device_ns < times.preprocess_ns + times.postprocess_ns
+def test_each_stage_takes_its_time(fast: Detector, plain: Detector) -> None:
+    given = frame("bgr8", 640, 480)
+    times = [detector.detect(given).times for detector in (fast, plain) for _ in range(30)]
+    for one in times[:30]:
+        assert len(one.durations_ms()) == 5 and one.device_to_host_ns == 0
+        assert 0 < one.around_on_device_ns < one.preprocess_ns + one.postprocess_ns
+        assert one.host_to_device_ns is not None and one.host_to_device_ns > 0
+    # One by the clock that kernels read, the other by events, around the same network.
+    ours, judges = (np.median([one.inference_ns for one in part]) for part in (times[5:30], times[35:]))
+    assert 0.4 * judges - 10_000 < ours < 2.5 * judges + 10_000
 
 
 def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: Detector) -> None:
@@ -141,8 +147,9 @@ def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: D
 
 def test_page_locked_frames_go_up_from_where_they_lie(fast: Detector, plain: Detector) -> None:
     session = CudaSession(0)
-    # All rows, every third row, rows without a pattern, and planes.
-    for encoding, width, height in (("bgr8", 160, 120), ("bgr8", 192, 144), ("yuyv", 202, 90), ("nv12", 384, 384)):
+    # All rows, every third row, pairs of rows, rows without a pattern, and planes.
+    kinds = (("bgr8", 160, 120), ("bgr8", 192, 144), ("bgr8", 384, 288), ("yuyv", 202, 90), ("nv12", 384, 384))
+    for encoding, width, height in kinds:
         ordinary = frame(encoding, width, height, padding=10)
         with session.current():
             memory = session.buffer(ordinary.buffer.shape, "uint8")

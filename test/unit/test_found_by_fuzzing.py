@@ -14,11 +14,11 @@ from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineM
 from trt_perception.class_choice import ClassChoice
 from trt_perception.control_budget import BudgetMonitor
 from trt_perception.encodings import decode_image
-from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.errors import BackendError, ImageError, ModelFileError, OutputError
 from trt_perception.heads import HeadContext, head_for
 from trt_perception.model_file import InputSpec
 from trt_perception.models import load_model
+from trt_perception.onnx_nodes import read_nodes
 from trt_perception.onnx_report import report_onnx
 from trt_perception.placement import NetworkToImage
 from trt_perception.postprocess import postprocess

@@ -67,7 +67,7 @@ def staged(frame: CameraFrame, spec: InputSpec) -> tuple[NDArray[np.uint8], list
         for begin, end in ((0, middle), (middle, plane.taken)):
             at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
             target = bytes_[at : at + (end - begin) * plane.row_bytes]
-            plane.copy(frame.buffer, target, begin, end, None if plane.rows is None else plane.rows[begin:end])
+            plane.copy(frame.buffer, target, begin, end)
     return bytes_, [geometry.columns, geometry.rows]
 
 
@@ -81,6 +81,7 @@ def prepared(kernels: ctypes.CDLL, frame: CameraFrame, spec: InputSpec, dtype: s
         ctypes.c_void_p(address(tensor)),
         ctypes.byref(given),
         1,
+        None,
     )
     del tables
     return tensor
@@ -293,7 +294,7 @@ def test_the_ptx_is_for_the_drivers_and_gpus_that_are_promised() -> None:
     (target,) = re.findall(r"^\.target sm_(\d+)$", text, re.MULTILINE)
     # CUDA 11.4 speaks PTX ISA 7.4 (its release notes).
     assert tuple(map(int, version)) <= (7, 4) and int(target) <= 72
-    assert re.findall(r"\.visible \.entry (\w+)", text) == ["prepare", "gather", "suppress"]
+    assert re.findall(r"\.visible \.entry (\w+)", text) == ["prepare", "gather", "suppress", "mark"]
 
 
 def test_the_ptx_was_made_from_the_present_source() -> None:
@@ -311,4 +312,4 @@ def test_the_compiler_still_makes_the_same_ptx() -> None:
 
 def test_the_structures_have_the_kernels_sizes() -> None:
     assert (HEADER_BYTES, ctypes.sizeof(InputStruct), ctypes.sizeof(OutputStruct)) == (64, 56, 64)
-    assert (ctypes.sizeof(ChoiceHeader), RESULT_BYTES) == (32, 32 + 32 * CAPACITY)
+    assert (ctypes.sizeof(ChoiceHeader), RESULT_BYTES) == (32, 48 + 32 * CAPACITY)

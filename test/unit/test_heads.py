@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trt_perception.errors import ModelFileError, OutputError
 from trt_perception.heads import HEADS, HeadContext, head_for
+from trt_perception.heads.base import best_classes, best_products, column_maxima
 from trt_perception.heads.recognise import recognise
 from trt_perception.model_file import HEAD_NAMES
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
@@ -300,6 +301,42 @@ def test_what_is_not_finite_is_refused(head: str, value: float) -> None:
             damaged[position][...] = value
             with pytest.raises(OutputError):
                 head_for(head).decode(damaged, THRESHOLD, CONTEXT)
+
+
+@pytest.mark.parametrize("head", ["yolov5", "yolox"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("column", [4, 5, 7])
+def test_one_score_that_is_not_finite_is_found_in_any_row(head: str, value: float, column: int) -> None:
+    for row in (0, 10, -1):
+        output = GOOD[head][0].copy()
+        # Of an anchor that sees nothing.
+        output[0, row, 4] = 0
+        output[0, row, column] = value
+        with pytest.raises(OutputError, match="the network's scores hold NaN or infinite values"):
+            head_for(head).decode([output], THRESHOLD, CONTEXT)
+
+
+@given(
+    rows=st.integers(0, 130),
+    classes=st.integers(1, 9),
+    threshold=st.sampled_from([0.0, 0.25, 0.5]),
+    low=st.sampled_from([0.0, -1.0]),
+    high=st.sampled_from([-0.5, 0.3, 1.0, 3.0]),
+    dtype=st.sampled_from([np.float32, np.float16]),
+)
+@settings(max_examples=300, deadline=None)
+def test_few_products_give_what_all_give(
+    rows: int, classes: int, threshold: float, low: float, high: float, dtype: Any
+) -> None:
+    """Also for scores that no network gives."""
+    prediction = np.random.default_rng(rows).uniform(min(low, high), high, (rows, 5 + classes)).astype(dtype)
+    largest = column_maxima(prediction)
+    np.testing.assert_array_equal(largest, prediction.max(axis=0, initial=0))
+    expected: list[AnyArray] = [*best_classes(prediction[:, 4:5] * prediction[:, 5:], threshold)]
+    found: list[AnyArray] = [*best_products(prediction, largest, threshold)]
+    for few, all_of_them in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(few, all_of_them)
+        assert few.dtype == all_of_them.dtype
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -11,6 +11,7 @@ import pytest
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import onnxruntime_backend
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
 
 TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -28,6 +29,9 @@ class FakeOrt:
     def __init__(self, built_with: list[str], running: list[str]) -> None:
         self._built_with, self._running = built_with, running
         self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def set_default_logger_severity(self, level: int) -> None:
+        assert level == 3
 
     def get_available_providers(self) -> list[str]:
         return self._built_with
@@ -129,4 +133,4 @@ def test_a_precision_is_for_tensorrt_alone(monkeypatch: pytest.MonkeyPatch, onnx
 
 def test_a_missing_part_says_what_to_install() -> None:
     with pytest.raises(BackendUnavailableError, match="pip install onnxruntime onnx"):
-        onnxruntime_backend.onnxruntime_part("no_such_part")
+        onnxruntime_part("no_such_part")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from test.plain_way import plain_input
 from trt_perception.errors import ImageError
 from trt_perception.model_file import RESIZE_MODES, InputSpec
 from trt_perception.preprocess import Preprocessor
@@ -179,9 +180,10 @@ def test_the_border_is_normalised_too() -> None:
 def test_the_buffer_used_again_holds_nothing_of_the_picture_before() -> None:
     shared = Preprocessor(InputSpec(64, 64))
     for index, (width, height) in enumerate(
-        [(640, 480), (480, 640), (10, 10), (640, 480), (64, 1), (64, 64), (640, 480)]
+        [(640, 480), (480, 640), (10, 10), (640, 480), (64, 1), (64, 64), (640, 480), (320, 240)]
     ):
-        image = Image(picture(width, height, seed=index), "bgr")
+        order = ORDERS[index % len(ORDERS)]
+        image = Image(picture(width, height, CHANNELS[order], seed=index), order)
         fresh, _ = Preprocessor(InputSpec(64, 64))(image)
         np.testing.assert_array_equal(shared(image)[0], fresh)
 
@@ -192,6 +194,63 @@ def test_a_large_picture() -> None:
     np.testing.assert_allclose(tensor, nchw(ultralytics_letterbox(pixels, 640, 640, 114)[:, :, ::-1] / 255), atol=1e-6)
     corner = way_back.map_boxes(np.array([[640, 500, 640, 500]], np.float32))
     np.testing.assert_allclose(corner, [[3840, 2160, 3840, 2160]])
+
+
+multiples = st.sampled_from([1, 2, 3, 5, 7])
+networks: Any = st.builds(
+    InputSpec,
+    st.integers(8, 200),
+    st.integers(8, 200),
+    color_order=st.sampled_from(["rgb", "bgr"]),
+    resize=st.sampled_from(["letterbox", "letterbox_top_left", "stretch"]),
+    scale=st.sampled_from([1 / 255, 1.0]),
+    mean=st.sampled_from([(0.0, 0.0, 0.0), IMAGENET_MEAN, (0.0, 0.5, 0.0)]),
+    std=st.sampled_from([(1.0, 1.0, 1.0), IMAGENET_STD]),
+) | st.builds(InputSpec, st.integers(8, 200), st.integers(8, 200), color_order=st.just("gray"))
+
+
+@given(
+    spec=networks,
+    order=st.sampled_from(ORDERS),
+    size=st.tuples(st.integers(1, 700), st.integers(1, 700)) | st.tuples(multiples, multiples),
+    brightest=st.sampled_from([0, 1, 200, 255]),
+    padding=st.integers(0, 5),
+)
+@settings(max_examples=400, deadline=None)
+def test_every_bit_is_that_of_the_plain_way(
+    spec: InputSpec, order: ColorOrder, size: tuple[int, int], brightest: int, padding: int
+) -> None:
+    """Sizes of a few pixels stand for so many times the network's own: pixels that are taken as they are."""
+    width, height = (n * m if max(size) <= 7 else n for n, m in zip(size, (spec.width, spec.height), strict=True))
+    whole = np.random.default_rng(width).integers(
+        0, brightest, (height, width + padding, CHANNELS[order]), np.uint8, True
+    )
+    image = Image(whole[:, :width], order)
+    tensor, _ = Preprocessor(spec)(image)
+    np.testing.assert_array_equal(tensor, plain_input(spec, image))
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (1280, 720), (1920, 1080), (1080, 1920), (3200, 2400)])
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_bit_of_a_camera_picture(width: int, height: int, order: ColorOrder) -> None:
+    for spec in (InputSpec(640, 640), InputSpec(640, 640, mean=IMAGENET_MEAN, std=IMAGENET_STD)):
+        image = Image(picture(width, height, CHANNELS[order]), order)
+        np.testing.assert_array_equal(Preprocessor(spec)(image)[0], plain_input(spec, image))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("times", [(3, 3), (5, 3), (1, 9), (7, 7), (11, 1)])
+def test_linear_interpolation_takes_the_middle_of_an_odd_number(times: tuple[int, int], channels: int) -> None:
+    """What the shorter way rests on, in this OpenCV."""
+    for width, height in ((1, 1), (64, 48), (333, 217)):
+        pixels = picture(width * times[0], height * times[1], channels)
+        linear, nearest = (
+            cv2.resize(pixels, (width, height), interpolation=how)
+            for how in (cv2.INTER_LINEAR, cv2.INTER_NEAREST_EXACT)
+        )
+        np.testing.assert_array_equal(linear, nearest)
+        middle = pixels[times[1] // 2 :: times[1], times[0] // 2 :: times[0]]
+        np.testing.assert_array_equal(linear.reshape(middle.shape), middle)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])

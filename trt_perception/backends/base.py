@@ -104,6 +104,8 @@ class Backend(abc.ABC):
         self._info: BackendInfo | None = None
         self._opened_as: BackendInfo | None = None
         self._stands_in: str | None = None
+        # Shape and type of the last batch that was found to fit: nothing more is asked of the next one like it.
+        self._fitting: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         device_kind = (request.device or self.devices[0]).split(":")[0]
         if device_kind not in self.devices:
             raise BackendError(f"{request}: {self.name} has no device {request.device!r}; use {_or(self.devices)}")
@@ -166,6 +168,12 @@ class Backend(abc.ABC):
             reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
             self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
 
+    def _add_notes(self, *notes: str) -> None:
+        """What turns out after _open; an open backend's info has it from then on."""
+        if self._opened_as is not None:
+            self._opened_as = replace(self._opened_as, notes=(*self._opened_as.notes, *notes))
+            self.explain_fallback(self._stands_in)
+
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 
@@ -173,14 +181,15 @@ class Backend(abc.ABC):
         cut to the pictures given. Raises BackendError when the tensor does not fit, when the backend is not open, or
         when the run fails; the backend stays open. A tensor that is not contiguous is copied first.
         """
-        spec = self.info.inputs[0]
-        places = _fixed_batch(self.info.inputs)
-        if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
-            return self._infer_filled_up(batch, places)
-        if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
-            raise BackendError(
-                f"{self.request}: got a {batch.dtype} tensor of shape {tuple(batch.shape)}; the network takes {spec}"
-            )
+        if self._fitting != (batch.shape, batch.dtype):
+            spec = self.info.inputs[0]
+            places = _fixed_batch(self.info.inputs)
+            if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
+                return self._infer_filled_up(batch, places)
+            if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
+                got = f"got a {batch.dtype} tensor of shape {tuple(batch.shape)}"
+                raise BackendError(f"{self.request}: {got}; the network takes {spec}")
+            self._fitting = batch.shape, batch.dtype
         return self._infer(np.ascontiguousarray(batch))
 
     def _infer_filled_up(self, batch: AnyArray, places: int) -> RawOutputs:
@@ -214,7 +223,7 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = self._opened_as = None
+        self._info = self._opened_as = self._fitting = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:

@@ -76,7 +76,8 @@ def suit_gpu(torch: Any, module: Any, convolutions: Convolutions) -> bool:
     - Weights lie channel by channel, and every layer hands that layout on; else cuDNN converts before and after each.
     - Biases become additions of the graph, which TorchScript's fuser merges with the activation and the residual that
       follow; cuDNN gives each a kernel of its own.
-    - A traced network holds torch's switches as they were when it was traced; here they are set.
+    - A traced network holds torch's switches as they were when it was traced; here they are set
+      (https://github.com/pytorch/pytorch/issues/18776).
     """
     graph = module.graph
     channels_last = convolutions.channels_last and all(graph.findNode(kind) is None for kind in _LAYOUT_BOUND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from trt_perception.backends.onnxruntime_backend import onnxruntime_part
+from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
 from trt_perception.engine.onnx_library import load_onnx
 from trt_perception.errors import PerceptionError
 

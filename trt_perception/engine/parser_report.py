@@ -6,7 +6,7 @@ from typing import Any
 
 from trt_perception.backends.tensorrt_runtime.faults import find_fault
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
-from trt_perception.engine.onnx_nodes import OnnxNode, read_nodes
+from trt_perception.onnx_nodes import OnnxNode, read_nodes
 
 _MAX_LISTED = 40
 

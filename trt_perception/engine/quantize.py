@@ -10,11 +10,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from trt_perception.backends.onnxruntime_backend import onnxruntime_part
+from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.onnx_library import load_onnx, state_kernel_shapes
-from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.errors import PerceptionError
+from trt_perception.onnx_nodes import read_nodes
 from trt_perception.types import Float32Array
 
 LOG = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ import numpy as np
 from trt_perception.heads.base import (
     Candidates,
     HeadContext,
-    best_classes,
+    best_products,
     centered_to_corners,
+    column_maxima,
     require_finite,
     unexpected,
 )
@@ -51,7 +52,7 @@ class Yolov5Head:
         if len(flat) != 1 or flat[0].shape[0] < 1 or not columns_fit(flat[0].shape[2], context.class_count):
             raise unexpected(outputs, "yolov5", f"(batch, anchors, {columns_text(context.class_count)})")
         prediction = flat[0][0]
-        chosen, scores, class_ids = best_classes(prediction[:, 4:5] * prediction[:, 5:], score_threshold)
+        chosen, scores, class_ids = best_products(prediction, column_maxima(prediction), score_threshold)
         boxes = prediction[chosen, :4].astype(np.float32, copy=False)
         require_finite(boxes, "boxes")
         return Candidates(centered_to_corners(boxes), scores, class_ids)

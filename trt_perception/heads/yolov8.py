@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,11 +46,12 @@ class Yolov8Head:
         prediction = output[0]
         best = np.maximum.reduce(prediction[4:], axis=0)
         # A NaN anywhere in a column makes its maximum NaN, so looking at the largest is enough.
-        require_finite(best.max(initial=0), "scores")
+        if not math.isfinite(np.maximum.reduce(best, initial=0)):
+            require_finite(best, "scores")
         chosen = (best > score_threshold).nonzero()[0]
-        picked = prediction.T[chosen].astype(np.float32, copy=False)
-        boxes = picked[:, :4]
+        picked = prediction.take(chosen, axis=1).astype(np.float32, copy=False)
+        boxes = picked[:4]
         require_finite(boxes, "boxes")
         return Candidates(
-            centered_to_corners(boxes), best[chosen].astype(np.float32, copy=False), picked[:, 4:].argmax(axis=1)
+            centered_to_corners(boxes.T), best[chosen].astype(np.float32, copy=False), picked[4:].argmax(axis=0)
         )

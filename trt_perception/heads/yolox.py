@@ -11,8 +11,9 @@ from trt_perception.errors import OutputError
 from trt_perception.heads.base import (
     Candidates,
     HeadContext,
-    best_classes,
+    best_products,
     centered_to_corners,
+    column_maxima,
     require_finite,
     unexpected,
 )
@@ -53,12 +54,13 @@ class YoloxHead:
         if not fits or not columns_fit(output.shape[2], context.class_count):
             raise unexpected(outputs, "yolox", f"(batch, {cells}, {columns_text(context.class_count)})")
         prediction = output[0]
-        if prediction.size and prediction[:, 2:4].max() > _LARGEST_LOGARITHM:
+        largest = column_maxima(prediction)
+        if largest[2:4].max() > _LARGEST_LOGARITHM:
             raise OutputError(
-                f"the network's box sizes reach {prediction[:, 2:4].max():.4g}; the yolox head expects logarithms, "
+                f"the network's box sizes reach {largest[2:4].max():.4g}; the yolox head expects logarithms, "
                 "and these are pixels: the boxes are decoded already, so use `head: yolov5`"
             )
-        chosen, scores, class_ids = best_classes(prediction[:, 4:5] * prediction[:, 5:], score_threshold)
+        chosen, scores, class_ids = best_products(prediction, largest, score_threshold)
         raw = prediction[chosen, :4].astype(np.float32)
         require_finite(raw, "boxes")
         corners_and_strides = _grid(context.width, context.height)[chosen]

@@ -12,11 +12,11 @@ import pytest
 
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
 from trt_perception.engine.calibration import CalibrationImages
-from trt_perception.engine.onnx_nodes import read_nodes
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.source import prepare_source
 from trt_perception.errors import PerceptionError
 from trt_perception.model_file import InputSpec
+from trt_perception.onnx_nodes import read_nodes
 
 pytest.importorskip("onnx", reason="conversions need the onnx package")
 pytest.importorskip("onnxruntime", reason="conversions need onnxruntime")

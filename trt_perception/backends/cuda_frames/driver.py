@@ -17,6 +17,8 @@ _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL leaves other threads' allocations alone.
 _EVENT_RECORD_EXTERNAL = 1
 _CAPTURE_THREAD_LOCAL = 1
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+_ATTRIBUTE_CAPABILITY_MAJOR, _ATTRIBUTE_CAPABILITY_MINOR = 75, 76
 # CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_SET_CAPTURE_DEPENDENCIES.
 _CAPTURING, _SET_DEPENDENCIES = 1, 1
 
@@ -36,7 +38,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cuMemsetD8Async": (_address, ctypes.c_ubyte, _size, _pointer),
     "cuMemcpyHtoDAsync_v2": (_address, _pointer, _size, _pointer),
     "cuMemcpyDtoHAsync_v2": (_pointer, _address, _size, _pointer),
-    "cuMemcpy2DAsync_v2": (_pointer, _pointer),
+    "cuMemcpy3DAsync_v2": (_pointer, _pointer),
     "cuModuleLoadData": (_pointer, ctypes.c_char_p),
     "cuModuleGetFunction": (_pointer, _pointer, ctypes.c_char_p),
     "cuModuleUnload": (_pointer,),
@@ -155,6 +157,16 @@ def cuda_version() -> tuple[int, int]:
     return version.value // 1000, version.value % 1000 // 10
 
 
+def compute_capability(index: int) -> tuple[int, int]:
+    """(9, 0) of an H200; raises BackendUnavailableError unless the driver works and has a GPU of that index."""
+    require_gpu(index)
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    call("cuDeviceGet", ctypes.byref(device), index)
+    for value, attribute in ((major, _ATTRIBUTE_CAPABILITY_MAJOR), (minor, _ATTRIBUTE_CAPABILITY_MINOR)):
+        call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+    return major.value, minor.value
+
+
 def is_page_locked(address: int) -> bool:
     """True for host memory that the driver has locked, from which copies need no detour."""
     kind = _unsigned(0)
@@ -162,49 +174,60 @@ def is_page_locked(address: int) -> bool:
     return int(code) == 0 and kind.value == _HOST
 
 
-_SIDE = (
+_SIDE: tuple[tuple[str, Any], ...] = (
     ("x_bytes", _size),
     ("y", _size),
+    ("z", _size),
+    ("level", _size),
     ("type", _unsigned),
     ("host", _pointer),
     ("device", _address),
     ("array", _pointer),
+    ("reserved", _pointer),
     ("pitch", _size),
+    ("rows", _size),
 )
 
 
-class _Copy2D(ctypes.Structure):
-    """CUDA_MEMCPY2D."""
+class _Copy3D(ctypes.Structure):
+    """CUDA_MEMCPY3D."""
 
     _fields_ = [
         *((f"src_{name}", kind) for name, kind in _SIDE),
         *((f"dst_{name}", kind) for name, kind in _SIDE),
         ("width_bytes", _size),
         ("height", _size),
+        ("depth", _size),
     ]
 
 
 class RowsUpload:
-    """A copy of rows that are host_step bytes apart in page-locked memory; on the device they touch."""
+    """A copy of some rows in page-locked memory; on the device they touch."""
 
-    def __init__(self, host_step: int, row_bytes: int, rows: int) -> None:
-        self._copy = _Copy2D(
+    def __init__(self, step: int, row_bytes: int, rows: int, group: int, every: int) -> None:
+        """rows: how many; step: bytes from one to the next; `group` of them are taken, begun again every `every`."""
+        if group == 1:
+            step, group, every = step * every, rows, rows
+        self._copy = _Copy3D(
             src_type=_HOST,
-            src_pitch=host_step,
+            src_pitch=step,
+            src_rows=every,
             dst_type=_DEVICE,
             dst_pitch=row_bytes,
+            dst_rows=group,
             width_bytes=row_bytes,
-            height=rows,
+            height=group,
+            depth=rows // group,
         )
         self._reference = ctypes.byref(self._copy)
-        self._enqueue = quick("cuMemcpy2DAsync_v2")
+        self._enqueue = quick("cuMemcpy3DAsync_v2")
 
     def queue(self, device: int, host: int, stream: int) -> None:
         """Addresses as numbers."""
         self._copy.src_host = host
         self._copy.dst_device = device
         if code := self._enqueue(self._reference, stream):
-            require_success("cuMemcpy2DAsync", code)
+            require_success("cuMemcpy3DAsync", code)
 
 
 class TimingEvent:
@@ -223,6 +246,10 @@ class TimingEvent:
             call("cuEventRecordWithFlags", self._handle, stream, _EVENT_RECORD_EXTERNAL)
         elif code := self._record(self._handle, stream):
             require_success("cuEventRecord", code)
+
+    def wait(self) -> None:
+        """Until the device has passed it; other Python threads run meanwhile."""
+        call("cuEventSynchronize", self._handle)
 
     def nanoseconds_until(self, later: TimingEvent) -> int:
         """Device time between two marks that the stream has passed."""

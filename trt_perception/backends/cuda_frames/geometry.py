@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -86,30 +87,55 @@ class StagedRows:
     rows: AnyArray | None
     staged_at: int
 
-    @property
-    def every(self) -> int | None:
-        """How far apart the taken rows are, None where that differs."""
-        if self.rows is None:
-            return 1
-        gaps = np.diff(self.rows)
-        return int(gaps[0]) if gaps.size and (gaps == gaps[0]).all() else None
+    @cached_property
+    def pattern(self) -> RowPattern | None:
+        """Of the taken rows, None where they follow none."""
+        return RowPattern(0, 1, 1) if self.rows is None else _pattern(self.rows)
 
     @property
     def taken(self) -> int:
         """How many rows are staged."""
         return self.count if self.rows is None else len(self.rows)
 
-    def copy(self, source: Uint8Array, target: Uint8Array, begin: int, end: int, rows: AnyArray | None) -> None:
-        """Copies the begin-th to end-th taken row of a frame's buffer to `target`; rows: self.rows[begin:end]."""
-        if rows is None and self.step == self.row_bytes:
+    def copy(self, source: Uint8Array, target: Uint8Array, begin: int, end: int) -> None:
+        """Copies the begin-th to end-th taken row of a frame's buffer to `target`."""
+        if self.rows is None and self.step == self.row_bytes:
             target[...] = source[self.first + begin * self.step : self.first + end * self.step]
             return
+        pattern, count = self.pattern, end - begin
+        if pattern is not None and begin % pattern.group == 0 and count % pattern.group == 0:
+            shape = (count // pattern.group, pattern.group, self.row_bytes)
+            at = self.first + (pattern.first + begin // pattern.group * pattern.every) * self.step
+            strides = (pattern.every * self.step, self.step, 1)
+            # A third faster than the same rows by their numbers.
+            target.reshape(shape)[...] = np.ndarray(shape, np.uint8, source.data, at, strides)
+            return
+        assert self.rows is not None
         plane = np.ndarray((self.count, self.row_bytes), np.uint8, source.data, self.first, (self.step, 1))
-        if rows is None:
-            target.reshape(end - begin, self.row_bytes)[...] = plane[begin:end]
-        else:
-            # Any mode but "raise", which copies twice.
-            plane.take(rows, axis=0, out=target.reshape(end - begin, self.row_bytes), mode="clip")
+        # Any mode but "raise", which copies twice.
+        plane.take(self.rows[begin:end], axis=0, out=target.reshape(count, self.row_bytes), mode="clip")
+
+
+@dataclass(frozen=True)
+class RowPattern:
+    """`group` rows side by side, begun again every `every` rows, the first time at row `first`."""
+
+    first: int
+    group: int
+    every: int
+
+
+def _pattern(rows: AnyArray) -> RowPattern | None:
+    gaps = np.diff(rows)
+    ends = np.flatnonzero(gaps != 1)
+    group = int(ends[0]) + 1 if ends.size else rows.size
+    if rows.size % group:
+        return None
+    groups = rows.reshape(-1, group)
+    every = int(groups[1, 0] - groups[0, 0]) if len(groups) > 1 else group
+    first = int(rows[0])
+    expected = first + every * np.arange(len(groups))[:, None] + np.arange(group)
+    return RowPattern(first, group, every) if (groups == expected).all() else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +156,7 @@ class FrameGeometry:
 def frame_geometry(frame: CameraFrame, spec: InputSpec, *, regular: bool = False) -> FrameGeometry:
     """The tables for that frame's encoding, size and step; its encoding is one of ENCODINGS.
 
-    regular: of each plane every row is taken, or every n-th one, as one copy by the device can.
+    regular: of each plane every row is taken, or rows in a pattern, as one copy by the device can.
     """
     encoding = _ENCODINGS[frame.encoding]
     placement, _ = place(spec, frame.width, frame.height)
@@ -200,7 +226,7 @@ def _staged(
 ) -> StagedRows:
     rows = np.unique(np.concatenate(tuple(needed)))
     staged = StagedRows(first, step, row_bytes, count, rows, staged_at)
-    if rows.size > _WORTHWHILE_SHARE * count or (regular and staged.every is None):
+    if rows.size > _WORTHWHILE_SHARE * count or (regular and staged.pattern is None):
         return replace(staged, rows=None)
     return staged
 

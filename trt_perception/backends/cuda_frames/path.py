@@ -126,7 +126,7 @@ class CudaFramePath:
             slot.stage([frame], [geometry], [address])
             slot.launch()
         finished = [slot.finish() for slot in slots]
-        span_ns = max(slots[0].nanoseconds_until_end_of(slot) for slot in slots)
+        span_ns = max(slot.span_ns[1] for slot in slots) - min(slot.span_ns[0] for slot in slots)
         return FramePathResult(
             tuple(one.found[0] for one in finished), _shared_times([one.times for one in finished], span_ns)
         )

@@ -21,7 +21,7 @@ _DEVICE_MAP = 2
 _ATTRIBUTE_INTEGRATED = 18
 
 # Of a kernel; addresses are c_uint64.
-Argument: TypeAlias = InputStruct | OutputStruct | ctypes.c_uint64
+Argument: TypeAlias = InputStruct | OutputStruct | ctypes.c_uint64 | ctypes.c_int
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from trt_perception.backends.cuda_frames.structs import (
     CAPACITY,
     COUNTER_BYTES,
     RESULT_BYTES,
+    TIMES_BYTES,
     ResultView,
     input_struct,
     output_struct,
@@ -62,6 +63,8 @@ class FrameSlot:
     ) -> None:
         """index: see DeviceNetwork.bind. shared: the device reads the staged bytes where they lie.
 
+        span_ns: from when to when the last run took, nanoseconds of the device's clock.
+
         Runs the network on frames of no size and records it, so that what cannot work fails here: BackendError.
         """
         self._batch = batch
@@ -71,6 +74,7 @@ class FrameSlot:
         self._choice = choice
         self._recorded: _Recorded | None = None
         self._frames = 0
+        self.span_ns = (0, 0)
         with ExitStack() as undo:
             undo.callback(self._forget)
             self._network = network.bind(session, batch, index)
@@ -93,14 +97,11 @@ class FrameSlot:
             self._results = session.host_memory(batch * RESULT_BYTES)
             undo.callback(self._results.close)
             self._views = [ResultView(self._results.array[i * RESULT_BYTES :][:RESULT_BYTES]) for i in range(batch)]
-            self._candidates, self._counters = (
-                session.zeroed(batch * size) for size in (CAPACITY * CANDIDATE_BYTES, COUNTER_BYTES)
-            )
-            undo.callback(self._candidates.close)
-            undo.callback(self._counters.close)
-            self._events = [TimingEvent() for _ in range(6)]
-            for event in self._events:
-                undo.callback(event.close)
+            sizes = (batch * CAPACITY * CANDIDATE_BYTES, batch * COUNTER_BYTES, TIMES_BYTES)
+            self._candidates, self._counters, self._times = (session.zeroed(size) for size in sizes)
+            self._begun, self._uploaded = TimingEvent(), TimingEvent()
+            for owned in (self._candidates, self._counters, self._times, self._begun, self._uploaded):
+                undo.callback(owned.close)
             self._record(_ALIGNMENT)
             self._undo = undo.pop_all()
 
@@ -118,9 +119,11 @@ class FrameSlot:
         assert recorded is not None
         self._frames = len(frames)
         self._start_ns = time.monotonic_ns()
-        self._events[0].record(self._session.stream_handle)
+        stream = self._session.stream_handle
+        self._begun.record(stream)
         with stage("upload"):
             recorded.staging.bring(frames, geometries, addresses)
+        self._uploaded.record(stream)
 
     def launch(self) -> None:
         """Queues everything from the staged bytes to the results on the host."""
@@ -134,23 +137,26 @@ class FrameSlot:
     def finish(self) -> FramePathResult:
         """Waits for what was launched; raises BackendError when it failed."""
         with stage("wait for the GPU"):
+            # What there is to do while the network runs.
+            self._uploaded.wait()
+            upload_ns = self._begun.nanoseconds_until(self._uploaded)
             self._session.synchronize()
-        begin, uploaded, prepared, inferred, chosen, downloaded = self._events
-        prepare_ns, choose_ns = uploaded.nanoseconds_until(prepared), inferred.nanoseconds_until(chosen)
+        uploaded, prepared, inferred, ended = self._views[0].times_ns()
+        for view in self._views[1:]:
+            ended = max(ended, view.times_ns()[-1])
+        self.span_ns = uploaded - upload_ns, ended
+        # Boxes are written to the host by the kernel that chooses them; raw outputs are copied.
+        choose_ns, download_ns = (ended - inferred, 0) if self._chosen is not None else (0, ended - inferred)
         times = StageTimes(
-            preprocess_ns=prepare_ns,
-            inference_ns=prepared.nanoseconds_until(inferred),
+            preprocess_ns=prepared - uploaded,
+            inference_ns=inferred - prepared,
             postprocess_ns=choose_ns,
             inference_start_ns=self._start_ns,
-            host_to_device_ns=begin.nanoseconds_until(uploaded),
-            device_to_host_ns=chosen.nanoseconds_until(downloaded),
-            around_on_device_ns=prepare_ns + choose_ns,
+            host_to_device_ns=upload_ns,
+            device_to_host_ns=download_ns,
+            around_on_device_ns=prepared - uploaded + choose_ns,
         )
         return FramePathResult(tuple([self._found(index) for index in range(self._frames)]), times)
-
-    def nanoseconds_until_end_of(self, later: FrameSlot) -> int:
-        """Device time from the beginning of this slot's run to the end of the other's."""
-        return self._events[0].nanoseconds_until(later._events[-1])
 
     def close(self) -> None:
         """Frees everything when the stream is done; a second call does nothing."""
@@ -198,16 +204,17 @@ class FrameSlot:
                 undo.callback(device.close)
             staged = host.device_address if device is None else device.address
 
-            def before(*, captured: bool) -> None:
-                self._queue_before(staged, capacity, captured=captured)
+            def before() -> None:
+                tensor, times = self._network.input.address, self._times.address
+                self._kernels.prepare(self._session, staged, capacity, tensor, times, self._input, self._batch)
 
-            def whole(*, captured: bool) -> None:
-                before(captured=captured)
+            def whole() -> None:
+                before()
                 self._network.enqueue()
-                self._queue_after(captured=captured)
+                self._queue_after()
 
             # The first run loads kernels lazily, which a recording does not allow.
-            whole(captured=False)
+            whole()
             self._session.synchronize()
             graphs = []
             for work in (whole,) if self._network.recordable else (before, self._queue_after):
@@ -216,30 +223,21 @@ class FrameSlot:
             staging = FrameStaging(self._session, host, None if device is None else device.address, self._batch)
             self._recorded = _Recorded(capacity, staging, tuple(graphs), undo.pop_all())
 
-    def _queue_before(self, staged: int, capacity: int, *, captured: bool) -> None:
-        stream = self._session.stream_handle
-        self._events[1].record(stream, captured=captured)
-        tensor = self._network.input.address
-        self._kernels.prepare(self._session, staged, capacity, tensor, self._input, self._batch)
-        self._events[2].record(stream, captured=captured)
-
-    def _queue_after(self, *, captured: bool) -> None:
-        stream = self._session.stream_handle
-        _, _, _, inferred, chosen, downloaded = self._events
-        inferred.record(stream, captured=captured)
+    def _queue_after(self) -> None:
+        results = self._results.device_address
         if self._chosen is not None:
-            memories = (self._choice, self._candidates, self._counters)
-            places = [*(memory.address for memory in memories), self._results.device_address]
+            memories = (self._choice, self._candidates, self._counters, self._times)
+            places = [*(memory.address for memory in memories), results]
             self._kernels.choose(self._session, self._chosen, places, self._batch)
-        chosen.record(stream, captured=captured)
-        if self._chosen is None:
-            self._download_raw()
-        downloaded.record(stream, captured=captured)
+            return
+        self._kernels.mark(self._session, self._times.address, 2, results)
+        self._download_raw()
+        self._kernels.mark(self._session, self._times.address, 3, results)
 
 
-def _recorded(stream: int, work: Callable[..., None]) -> Graph:
+def _recorded(stream: int, work: Callable[[], None]) -> Graph:
     with GraphRecording(stream) as recording:
-        work(captured=True)
+        work()
     return recording.graph()
 
 

@@ -13,7 +13,7 @@ from trt_perception.backends.cuda_frames.geometry import HEADER_BYTES, FrameHead
 from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
 from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
-from trt_perception.types import AnyArray, Uint8Array
+from trt_perception.types import Uint8Array
 
 # A frame is copied piece by piece, so that the device fetches one while the next is copied.
 _PIECE_BYTES = 512 << 10
@@ -23,14 +23,11 @@ _NOTHING = np.zeros(HEADER_BYTES, np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some rows of a plane. rows: their numbers, None for begin to end; at, size: their staged bytes; header: so many
-    bytes in front of them travel with them.
-    """
+    """Some rows of a plane. at, size: their staged bytes; header: so many bytes in front of them travel with them."""
 
     plane: StagedRows
     begin: int
     end: int
-    rows: AnyArray | None
     at: int
     size: int
     header: int
@@ -76,26 +73,26 @@ class GeometryOnDevice:
 
 
 def _pieces(plane: StagedRows) -> list[_Piece]:
-    rows = max(_PIECE_BYTES // plane.row_bytes, 1)
+    group = plane.pattern.group if plane.pattern is not None else 1
+    rows = max(_PIECE_BYTES // (plane.row_bytes * group), 1) * group
     found = []
     for begin in range(0, plane.taken, rows):
         end = min(begin + rows, plane.taken)
         at = HEADER_BYTES + plane.staged_at + begin * plane.row_bytes
-        numbers = None if plane.rows is None else plane.rows[begin:end]
         size = (end - begin) * plane.row_bytes
-        found.append(_Piece(plane, begin, end, numbers, at, size, HEADER_BYTES if at == HEADER_BYTES else 0))
+        found.append(_Piece(plane, begin, end, at, size, HEADER_BYTES if at == HEADER_BYTES else 0))
     return found
 
 
 def _direct(plane: StagedRows) -> _Direct:
-    first = 0 if plane.rows is None else int(plane.rows[0])
-    step = plane.step * (plane.every or 1)
-    touching = step == plane.row_bytes
+    pattern = plane.pattern
+    assert pattern is not None
+    touching = plane.step == plane.row_bytes and pattern.every == pattern.group
     return _Direct(
-        plane.first + first * plane.step,
+        plane.first + pattern.first * plane.step,
         HEADER_BYTES + plane.staged_at,
         plane.taken * plane.row_bytes,
-        None if touching else RowsUpload(step, plane.row_bytes, plane.taken),
+        None if touching else RowsUpload(plane.step, plane.row_bytes, plane.taken, pattern.group, pattern.every),
     )
 
 
@@ -146,7 +143,7 @@ class FrameStaging:
         host = self._host
         for piece in geometry.pieces:
             at = base + piece.at
-            piece.plane.copy(source, host.array[at : at + piece.size], piece.begin, piece.end, piece.rows)
+            piece.plane.copy(source, host.array[at : at + piece.size], piece.begin, piece.end)
             if self._device is not None:
                 at -= piece.header
                 self._session.upload(self._device + at, host.address + at, piece.header + piece.size)

@@ -17,7 +17,8 @@ CAPACITY = 1024
 GROUPS = 8
 COUNTER_BYTES = 8
 CANDIDATE_BYTES = 32
-RESULT_HEADER_BYTES = 32
+RESULT_HEADER_BYTES = 48
+TIMES_BYTES = 32
 RESULT_BYTES = RESULT_HEADER_BYTES + CAPACITY * CANDIDATE_BYTES
 TYPES = {"float32": 0, "float16": 1, "uint8": 2}
 _HEADS = {"yolov8": 0, "yolov5": 1, "yolox": 2, "end_to_end": 3}
@@ -129,14 +130,20 @@ class ResultView:
     """One image's result in memory that the device writes; result: uint8 (RESULT_BYTES,)."""
 
     def __init__(self, result: Uint8Array) -> None:
-        self._header = result[:RESULT_HEADER_BYTES].view(np.uint32)
+        self._header = result[:RESULT_HEADER_BYTES].view(np.uint32)[:3]
+        self._times = result[RESULT_HEADER_BYTES - TIMES_BYTES : RESULT_HEADER_BYTES].view(np.uint64)
         floats = result[RESULT_HEADER_BYTES:].view(np.float32).reshape(CAPACITY, -1)
         self._boxes, self._scores = floats[:, :4], floats[:, 4]
         self._class_ids = floats.view(np.int32)[:, 5]
 
+    def times_ns(self) -> list[int]:
+        """When the device had uploaded, prepared, inferred and ended, by its own clock."""
+        times: list[int] = self._times.tolist()
+        return times
+
     def read(self) -> tuple[Survivors | None, int]:
         """The detections, None where the host has to decode the image, and how many candidates there were."""
-        count, trouble, candidates = self._header[:3].tolist()
+        count, trouble, candidates = self._header.tolist()
         if trouble:
             return None, candidates
         found = self._boxes[:count].copy(), self._scores[:count].copy(), self._class_ids[:count].astype(np.int64)

@@ -15,6 +15,11 @@ __device__ static inline float multiply(float a, float b) { return __fmul_rn(a, 
 __device__ static inline float lesser(float a, float b) { return fminf(a, b); }
 __device__ static inline float greater(float a, float b) { return fmaxf(a, b); }
 __device__ static inline u32 float_bits(float value) { return __float_as_uint(value); }
+__device__ static inline u64 device_time() {
+    u64 nanoseconds;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(nanoseconds));
+    return nanoseconds;
+}
 // In PTX, because CUDA's header for halves does not come with NVRTC.
 __device__ static inline unsigned short half_bits(float value) {
     unsigned short bits;
@@ -27,6 +32,10 @@ __device__ static inline float half_value(unsigned short bits) {
     return value;
 }
 #endif
+
+// When the device came to each point of a run, nanoseconds of its clock. Events would do as well, but in a CUDA graph
+// each takes as long as a small kernel, and asking for their distance takes the host longer than that.
+struct Times { u64 uploaded, prepared, inferred, ended; };
 
 // ---------------------------------------------------------------------------------------------- bytes to tensor ---
 
@@ -101,8 +110,7 @@ __device__ static inline void store(void* tensor, u64 at, float value, int type)
     }
 }
 
-// One thread a pixel of the input; blockIdx.z is the frame of the batch.
-extern "C" __global__ void prepare(const u8* staged, u64 frame_stride, void* tensor, Input input) {
+__device__ static void prepare_pixel(const u8* staged, u64 frame_stride, void* tensor, const Input& input) {
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= input.width || y >= input.height) return;
     const u8* base = staged + blockIdx.z * frame_stride;
@@ -145,6 +153,15 @@ extern "C" __global__ void prepare(const u8* staged, u64 frame_stride, void* ten
         store(tensor, first + c * plane, add(multiply((float)ordered[c], input.factor[c]), input.shift[c]), input.type);
 }
 
+// One thread a pixel of the input; blockIdx.z is the frame of the batch.
+extern "C" __global__ void prepare(const u8* staged, u64 frame_stride, void* tensor, Times* times, Input input) {
+    const bool stamps = threadIdx.x == 0 && threadIdx.y == 0;
+    if (stamps && blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) times->uploaded = device_time();
+    prepare_pixel(staged, frame_stride, tensor, input);
+    // The last block to do so is the last to end, give or take a block.
+    if (stamps) times->prepared = device_time();
+}
+
 // -------------------------------------------------------------------------------------- raw outputs to candidates ---
 
 // Which output layout: see the heads of the same names.
@@ -174,7 +191,7 @@ struct Choice {
 struct Candidate { float left, top, right, bottom, score; int class_id, box, unused; };
 // One an image; zero before the first run, and left as zero by `suppress`.
 struct Counter { u32 count, trouble; };
-struct Result { u32 count, trouble, candidates, unused[5]; };  // followed by CAPACITY Candidates
+struct Result { u32 count, trouble, candidates, unused; Times times; };  // followed by CAPACITY Candidates
 
 __device__ static inline float value_at(const Output& out, u64 image, int box, int value) {
     const u64 at = image * out.image_stride + (u64)box * out.box_stride + (u64)value * out.value_stride;
@@ -209,7 +226,9 @@ __device__ static void yolox_cell(const Output& out, int box, int* column, int* 
 }
 
 // blockDim.x boxes a block, GROUPS threads a box at most, each with every blockDim.y-th class; blockIdx.y is the image.
-extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* candidates, Counter* counters) {
+extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* candidates, Counter* counters,
+                                  Times* times) {
+    if (threadIdx.x == 0 && threadIdx.y == 0 && blockIdx.x == 0 && blockIdx.y == 0) times->inferred = device_time();
     __shared__ float best_of[GROUPS][32];
     __shared__ int class_of[GROUPS][32];
     const u64 image = blockIdx.y;
@@ -284,16 +303,19 @@ extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* c
 
 // ------------------------------------------------------------------------------------- candidates to detections ---
 
-// One block an image. Greedy suppression as nms.py does it, equal scores in the order of the boxes.
-extern "C" __global__ void suppress(Output out, const Choice* choice, const Candidate* candidates, Counter* counters,
-                                    u8* results) {
+__device__ static inline Result* result_of(u8* results, u64 image) {
+    return (Result*)(results + image * (sizeof(Result) + CAPACITY * sizeof(Candidate)));
+}
+
+__device__ static void suppress_image(const Output& out, const Choice* choice, const Candidate* candidates,
+                                      Counter* counters, u8* results) {
     __shared__ u64 keys[CAPACITY];
     __shared__ Candidate sorted[CAPACITY];
     __shared__ u8 alive[CAPACITY];
     const u64 image = blockIdx.x;
     const Candidate* list = candidates + image * CAPACITY;
     Counter* counter = counters + image;
-    Result* result = (Result*)(results + image * (sizeof(Result) + CAPACITY * sizeof(Candidate)));
+    Result* result = result_of(results, image);
     Candidate* kept = (Candidate*)(result + 1);
     const u32 count = counter->count;
     const u32 trouble = counter->trouble ? counter->trouble : count > CAPACITY ? TOO_MANY : NONE;
@@ -342,4 +364,20 @@ extern "C" __global__ void suppress(Output out, const Choice* choice, const Cand
         __syncthreads();
     }
     if (threadIdx.x == 0) result->count = found;
+}
+
+// One block an image. Greedy suppression as nms.py does it, equal scores in the order of the boxes.
+extern "C" __global__ void suppress(Output out, const Choice* choice, const Candidate* candidates, Counter* counters,
+                                    Times* times, u8* results) {
+    suppress_image(out, choice, candidates, counters, results);
+    if (threadIdx.x) return;
+    Result* result = result_of(results, blockIdx.x);
+    result->times = *times;
+    result->times.ended = device_time();
+}
+
+// One thread; for outputs that come down as they are. step: 2 behind the network, 3 behind the copies.
+extern "C" __global__ void mark(Times* times, int step, u8* results) {
+    ((u64*)times)[step] = device_time();
+    result_of(results, 0)->times = *times;
 }

@@ -31,7 +31,7 @@ def look(argument: str) -> dict[str, Any]:
     import numpy as np
     import onnxruntime
 
-    from trt_perception.backends.onnxruntime_backend import load_cuda_libraries
+    from trt_perception.backends.onnxruntime_runtime.library import load_cuda_libraries
 
     if argument != _CPU:
         load_cuda_libraries(onnxruntime)

@@ -1,4 +1,4 @@
-"""The operators of an ONNX file, read without the onnx package, so that an engine can be built without it."""
+"""The operators of an ONNX file, read without the onnx package."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from trt_perception.errors import ModelFileError
 
-# Field numbers in onnx.proto: ModelProto.graph, GraphProto.node, NodeProto's, AttributeProto.g and .graphs.
-_GRAPH, _NODE = 7, 1
+# Field numbers in onnx.proto: ModelProto.graph and .functions, GraphProto.node, FunctionProto.node, NodeProto's,
+# AttributeProto.g and .graphs.
+_GRAPH, _FUNCTION, _NODE, _FUNCTION_NODE = 7, 25, 1, 7
 _NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 3, 4, 5, 7
 _SUBGRAPH, _SUBGRAPHS = 6, 11
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -36,15 +37,25 @@ class OnnxNode:
 
 def read_nodes(model: bytes) -> list[OnnxNode]:
     """Every node, those inside If and Loop bodies too; raises ModelFileError for what is no ONNX."""
+    return _nodes_in(model, _GRAPH, _NODE)
+
+
+def operators(model: bytes) -> frozenset[str]:
+    """The types of all nodes, those of the model's own functions too; raises as read_nodes does."""
+    nodes = _nodes_in(model, _GRAPH, _NODE) + _nodes_in(model, _FUNCTION, _FUNCTION_NODE)
+    return frozenset(node.op_type for node in nodes)
+
+
+def _nodes_in(model: bytes, part: int, node: int) -> list[OnnxNode]:
     try:
-        graphs = [body for field, body in _fields(memoryview(model)) if field == _GRAPH]
-        return [node for graph in graphs for node in _graph_nodes(graph, top_level=True)]
+        bodies = [body for field, body in _fields(memoryview(model)) if field == part]
+        return [found for body in bodies for found in _graph_nodes(body, node, top_level=True)]
     except (IndexError, ValueError, RecursionError) as error:
         raise ModelFileError(f"this is no ONNX model ({error}); export it again") from error
 
 
-def _graph_nodes(graph: memoryview, *, top_level: bool) -> Iterator[OnnxNode]:
-    for index, body in enumerate(body for field, body in _fields(graph) if field == _NODE):
+def _graph_nodes(graph: memoryview, node: int, *, top_level: bool) -> Iterator[OnnxNode]:
+    for index, body in enumerate(body for field, body in _fields(graph) if field == node):
         texts = {_NAME: "", _OP_TYPE: "", _DOMAIN: ""}
         inner: list[OnnxNode] = []
         for field, value in _fields(body):
@@ -53,7 +64,7 @@ def _graph_nodes(graph: memoryview, *, top_level: bool) -> Iterator[OnnxNode]:
             elif field == _ATTRIBUTE:
                 for kind, part in _fields(value):
                     if kind in (_SUBGRAPH, _SUBGRAPHS):
-                        inner += _graph_nodes(part, top_level=False)
+                        inner += _graph_nodes(part, _NODE, top_level=False)
         yield OnnxNode(index, texts[_NAME], texts[_OP_TYPE], texts[_DOMAIN], top_level)
         yield from inner
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from trt_perception.engine.onnx_nodes import OnnxNode, read_nodes
 from trt_perception.errors import ModelFileError
+from trt_perception.onnx_nodes import OnnxNode, read_nodes
 
 pytest.importorskip("onnx", reason="the onnx package makes the test's models")
 from test.unit.engine.onnx_models import branching_model, conv_model
