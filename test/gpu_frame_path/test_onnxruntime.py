@@ -237,9 +237,9 @@ IN_THE_WAY = {
         [
             node("NonZero", "images", "z"),
             node("Cast", "z", "c", to=SINGLE),
-            node("ReduceMax", "c", "y", axes=[1], keepdims=0),
+            node("ReduceSum", "c last", "y", keepdims=1),
         ],
-        [4],
+        [4, 1],
         "the network counts while it runs (NonZero)",
     ),
     "many addresses": (
