@@ -405,3 +405,17 @@ def test_a_stream_of_somebody_else_stays_open(driver: ctypes.CDLL) -> None:
     guest.close()
     assert driver.test_live_objects() == before and guest.stream_handle == owner.stream_handle
     owner.close()
+
+
+def test_tables_of_a_frame_stay_while_another_frame_of_its_batch_is_new(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trt_perception.backends.cuda_frames.path._KEPT_GEOMETRIES", 2)
+    path = opened(Network(averages, batches=(1, 4)))
+    oldest, other, new = FRAMES[:3]
+    path.run([oldest], CHOICE)
+    path.run([other], CHOICE)
+    for found, frame in zip(path.run([oldest, new], CHOICE).found, (oldest, new), strict=True):
+        assert_plain(found, frame)
+    kept = [(encoding, width, height) for encoding, width, height, *_ in path._geometries]
+    assert kept == [(frame.encoding, frame.width, frame.height) for frame in (oldest, new)]
