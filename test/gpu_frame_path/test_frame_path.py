@@ -22,13 +22,13 @@ from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.detector import Detector
 from trt_perception.encodings import camera_frame, decode_frame
 from trt_perception.errors import OutputError
+from trt_perception.evaluation import pairwise_iou
 from trt_perception.heldout import heldout_scenes
 from trt_perception.model_file import ModelFile
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Detections, Thresholds
 
 MIB = 2**20
-PRECISION_PX = 0.05
 RNG = np.random.default_rng(33)
 
 
@@ -86,11 +86,11 @@ def frame(encoding: str = "bgr8", width: int = 160, height: int = 120, padding: 
 
 def assert_same(found: Detections, expected: Detections) -> None:
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
-    # Of scores that are all but equal, one may come first here and the other there. Empty boxes overlap with nothing.
-    apart_px = np.abs(found.boxes_xyxy[:, None] - expected.boxes_xyxy).max(axis=-1)
-    apart_px[found.class_ids[:, None] != expected.class_ids] = np.inf
-    if len(expected):
-        assert max(apart_px.min(axis=0).max(), apart_px.min(axis=1).max()) <= PRECISION_PX
+    # Of scores that are all but equal, one may come first here and the other there.
+    overlaps = pairwise_iou(found.boxes_xyxy, expected.boxes_xyxy)
+    overlaps[found.class_ids[:, None] != expected.class_ids] = 0
+    assert overlaps.max(axis=1, initial=0).min(initial=1) >= 0.99
+    assert overlaps.max(axis=0, initial=0).min(initial=1) >= 0.99
 
 
 def assert_plain(detector: Detector, plain: Detector, given: CameraFrame) -> None:
