@@ -41,8 +41,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     if name == "torchscript":
         if torch is None or not torch.cuda.is_available():
             pytest.skip("no torch that finds a GPU")
-        # Both ways may take different algorithms, which differ by more in TF32.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     else:
         onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -50,8 +48,9 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def opened(model: str | ModelFile, backend: str, precision: str = "", **settings: Any) -> Detector:
-    return Detector.open(model, f"{backend}:cuda{precision}", settings={backend: settings})
+def opened(model: str | ModelFile, backend: str, **settings: Any) -> Detector:
+    # Both ways may take different algorithms, which differ by more in TF32.
+    return Detector.open(model, f"{backend}:cuda", settings={backend: {"tf32": False, **settings}})
 
 
 def on_the_device(detector: Detector) -> Detector:
