@@ -378,6 +378,26 @@ def test_no_room_tells_the_sizes(driver: ctypes.CDLL) -> None:
     session.close()
 
 
+def test_no_room_for_any_of_its_memory_leaves_nothing(driver: ctypes.CDLL) -> None:
+    session = FrameSession(0)
+    plan = FramePlan(LETTERBOX, "yolov8", True, CLASSES)
+    before, failures = driver.test_live_objects(), 0
+    path = None
+    while path is None:
+        driver.test_allow_allocations(failures)
+        try:
+            path = CudaFramePath(Network(averages), session, plan, threading.RLock())
+        except BackendError as error:
+            assert "CUDA_ERROR_OUT_OF_MEMORY" in str(error)
+            assert driver.test_live_objects() == before
+            failures += 1
+        finally:
+            driver.test_allow_allocations(-1)
+    assert failures > 8
+    path.close()
+    session.close()
+
+
 def test_closing_again_and_using_it_then(opened: Any) -> None:
     path = opened(Network(averages))
     path.close()

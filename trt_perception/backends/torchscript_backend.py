@@ -280,12 +280,14 @@ class TorchScriptBackend(Backend):
         profiler, self._profiler = self._profiler, None
         if profiler is not None:
             profiler.stop()
-            profiler.export_chrome_trace(self.settings.profile_to)
         self._close_path()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:
             self._torch.cuda.empty_cache()
+        # Last: where the file cannot be written, everything else is closed all the same.
+        if profiler is not None:
+            profiler.export_chrome_trace(self.settings.profile_to)
 
 
 def _import_torch(backend: Backend) -> Any:
