@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ class LoggedProcess:
     log_file: IO[bytes]
 
     def log(self) -> str:
-        self.log_file.seek(0)
-        return self.log_file.read().decode(errors="replace")
+        # The process writes at the position that it shares with this file: seek() here would move it there too.
+        descriptor = self.log_file.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
     def end(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 5.0) -> int:
         """Ends it by a signal and returns its exit code."""

@@ -19,8 +19,10 @@ _TO_GRAY = {
     "rgba": cv2.COLOR_RGBA2GRAY,
     "bgra": cv2.COLOR_BGRA2GRAY,
 }
-# Memory is kept for so many sizes and colour orders: those of a few cameras.
+# Memory is kept for so many sizes and colour orders, those of a few cameras; where a picture is large before it is
+# cropped, for the last of them.
 _KEPT = 4
+_LARGE_BYTES = 1 << 24
 
 
 class Preprocessor:
@@ -30,10 +32,15 @@ class Preprocessor:
     """
 
     def __init__(self, spec: InputSpec, tensor: Float32Array | None = None) -> None:
-        """tensor: the buffer to use, float32 (1, C, height, width), contiguous; its own when None."""
+        """tensor: the buffer to use, float32 (1, C, height, width), its own when None.
+
+        Raises ValueError for a buffer that is not contiguous.
+        """
         self._spec = spec
         shape = (1, spec.channels, spec.height, spec.width)
         self._tensor: Float32Array = np.empty(shape, np.float32) if tensor is None else tensor
+        if not self._tensor.flags.c_contiguous:
+            raise ValueError(f"the tensor {self._tensor.shape} is not contiguous (strides {self._tensor.strides})")
         self._scaling = _Scaling(spec)
         self._filled_for: Placement | None = None
         self._ways: dict[tuple[tuple[int, ...], ColorOrder], _Way] = {}
@@ -52,11 +59,10 @@ class Preprocessor:
 
     def _new_way(self, image: Image) -> _Way:
         require_pixels(image.width, image.height)
-        if len(self._ways) >= _KEPT:
+        way = _Way(self._spec, self._scaling, image, self._tensor[0])
+        if len(self._ways) >= _KEPT or way.resized_bytes > _LARGE_BYTES:
             self._ways.clear()
-        way = self._ways[image.pixels.shape, image.color_order] = _Way(
-            self._spec, self._scaling, image, self._tensor[0]
-        )
+        self._ways[image.pixels.shape, image.color_order] = way
         return way
 
 
@@ -128,6 +134,11 @@ class _Way:
             begin = placement.top * width
             self._sources = [planes[:3].reshape(3, -1)]
             self._targets = [tensor.reshape(3, -1)[:, begin : begin + height * width]]
+
+    @property
+    def resized_bytes(self) -> int:
+        """Memory for the resized picture."""
+        return 0 if self._resized is None else self._resized.nbytes
 
     def run(self, pixels: Uint8Array) -> None:
         """Writes the picture into the tensor."""

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ CASES = (
         write_torchscript,
         lacks("torch"),
         device="cpu",
-        settings=({"freeze": False}, {"freeze": True}, {"cudnn_benchmark": False}),
+        settings=({"freeze": False}, {"freeze": True}, {"cudnn_benchmark": True}, {"tf32": False}),
         bad_settings=({"freeze": "no"}, {"intra_op_threads": -1}),
         fallback="torchscript:cuda:fp16",
     ),
@@ -268,6 +268,7 @@ def test_a_wrong_tensor_is_refused_with_what_came_and_what_was_expected(
     subject: Subject, tensor: Any, words: str
 ) -> None:
     with subject.make() as backend:
+        assert_right(subject, backend.infer(batch_of(1)), batch_of(1))
         with pytest.raises(BackendError) as caught:
             backend.infer(tensor)
         assert words in str(caught.value)
@@ -371,6 +372,10 @@ def test_the_reason_of_an_earlier_failure_is_kept(subject: Subject) -> None:
     backend.explain_fallback("the other one is broken")
     backend.open()
     assert backend.info.fallback_reason == "the other one is broken"
+    backend._info = replace(backend.info, notes=("noted when the first frame came",))
+    backend.explain_fallback(None)
+    assert backend.info.fallback_reason is None
+    assert backend.info.notes == ("noted when the first frame came",)
 
 
 def test_a_device_that_it_does_not_have(subject: Subject) -> None:

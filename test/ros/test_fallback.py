@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -141,5 +142,6 @@ def test_slow_loading_is_no_hung_inference(graph: Graph) -> None:
 def test_a_time_limit_below_what_the_network_takes_is_raised_and_said(graph: Graph) -> None:
     running = start(graph, *("-p", "backends:=[fake]", "-p", "fake.busy_ms:=300.0", "-p", "inference_timeout_s:=0.2"))
     assert running.send().detections
-    assert "inference_timeout_s is 0.2, but a frame of warm-up took 0.3 s" in running.node.log()
+    # 0.3 s, and more on a busy machine.
+    assert re.search(r"inference_timeout_s is 0\.2, but a frame of warm-up took [\d.]+ s", running.node.log())
     assert float(entry(running.status("inference"), "inference_timeout_s")) > 1.4

@@ -39,12 +39,9 @@ class CudaOrt:
         self.__version__ = version
         self._refuses = refuses or {}
         self.asked: list[dict[str, dict[str, str]]] = []
-        self.axes: dict[str, int] = {}
 
     def SessionOptions(self) -> Any:
-        return SimpleNamespace(
-            add_session_config_entry=lambda *_: None, add_free_dimension_override_by_name=self.axes.__setitem__
-        )
+        return SimpleNamespace(add_session_config_entry=lambda *_: None)
 
     def InferenceSession(self, path: str, *, sess_options: Any, providers: list[tuple[str, dict[str, str]]]) -> str:
         self.asked.append(dict(providers))
@@ -78,7 +75,7 @@ def sessions(ort: Any, artifact: Path, providers: tuple[str, ...] = (CUDA,), **s
 def test_stream_graph_and_layout_reach_the_cuda_provider(artifact: Path) -> None:
     ort = CudaOrt()
     made = sessions(ort, artifact, prefer_nhwc="on", tf32=False)
-    made.open(4711, {"height": 480})
+    made.open(4711)
     assert ort.asked == [
         {
             CUDA: {
@@ -90,7 +87,6 @@ def test_stream_graph_and_layout_reach_the_cuda_provider(artifact: Path) -> None
             }
         }
     ]
-    assert ort.axes == {"height": 480}
     assert made.no_graph_reason is None
     assert (made.device, made.device_index, made.on_stream) == ("cuda", 1, True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import cv2
@@ -251,6 +252,24 @@ def test_linear_interpolation_takes_the_middle_of_an_odd_number(times: tuple[int
         np.testing.assert_array_equal(linear, nearest)
         middle = pixels[times[1] // 2 :: times[1], times[0] // 2 :: times[0]]
         np.testing.assert_array_equal(linear.reshape(middle.shape), middle)
+
+
+def test_pictures_that_are_large_before_they_are_cropped_do_not_add_up() -> None:
+    preprocess = Preprocessor(InputSpec(32, 32, resize="crop", short_side=2048))
+    tracemalloc.start()
+    try:
+        for width in range(200, 206):
+            preprocess(Image(picture(width, 100), "bgr"))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    one = 2048 * 4096 * 3
+    assert held < 1.5 * one
+
+
+def test_a_tensor_that_is_not_contiguous_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the tensor \(1, 3, 8, 8\) is not contiguous"):
+        Preprocessor(InputSpec(8, 8), np.zeros((1, 8, 8, 3), np.float32).transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])

@@ -166,7 +166,8 @@ class Backend(abc.ABC):
         self._stands_in = reason
         if self._opened_as is not None:
             reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
-            self._info = replace(self._opened_as, fallback_reason="; ".join(reasons) or None)
+            # What was noted since it was opened stays.
+            self._info = replace(self._info or self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def _add_notes(self, *notes: str) -> None:
         """What turns out after _open; an open backend's info has it from then on."""

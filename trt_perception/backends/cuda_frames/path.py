@@ -165,12 +165,14 @@ class CudaFramePath:
     def _geometry(self, frame: CameraFrame, address: int) -> GeometryOnDevice:
         page_locked = not self._shared and is_page_locked(address)
         key = (frame.encoding, frame.width, frame.height, frame.step, page_locked)
-        if key not in self._geometries:
-            if len(self._geometries) >= _KEPT_GEOMETRIES:
+        geometry = self._geometries.pop(key, None)
+        if geometry is None:
+            if len(self._geometries) >= max(_KEPT_GEOMETRIES, self.max_batch):
                 self._geometries.pop(next(iter(self._geometries))).close()
-            spec = self.plan.input
-            self._geometries[key] = GeometryOnDevice(self._session, frame, spec, page_locked=page_locked)
-        return self._geometries[key]
+            geometry = GeometryOnDevice(self._session, frame, self.plan.input, page_locked=page_locked)
+        # To the end, so that the first one is that which was not used for longest: no frame of this batch needs it.
+        self._geometries[key] = geometry
+        return geometry
 
 
 def _shared_times(each: Sequence[StageTimes], span_ns: int) -> StageTimes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from trt_perception.types import AnyArray, TensorSpec
 # Each size of batch has memory and a graph of its own.
 _LARGEST_BATCH = 8
 # ONNX Runtime allocates memory in the first two runs, which a recording does not allow.
-_TRIAL_RUNS = 3
+_TRIAL_RUNS = 2
 # A recorded run computes what a plain one does, but for sums in whatever order atomic additions come.
 _RELATIVE, _OF_LARGEST = 1e-3, 1e-6
 
@@ -32,44 +31,38 @@ class OnnxRuntimeNetwork:
     """
 
     def __init__(self, sessions: Sessions, like: Session, picture: InputSpec) -> None:
-        """like: an opened session of the same file, which is only looked at."""
-        self._sessions = sessions
+        """like: an opened session of the same file, which is only looked at. Raises BackendError for outputs whose
+        size nothing but their values tells.
+        """
         (entry,) = like.get_inputs()
         first = entry.shape[0]
         self.input_dtype = spec_of(entry).dtype
+        self.batches: tuple[int, int] = (first, first) if isinstance(first, int) else (1, _LARGEST_BATCH)
+        self._sessions = sessions
         self._picture = (picture.channels, picture.height, picture.width)
-        # Where a size of the outputs does not follow from the batch, it may from the input's whole shape.
-        follows = all(_shape(output, first, 1) is not None for output in like.get_outputs())
-        sizes = zip(entry.shape, (1, *self._picture), strict=True)
-        self._axes = {} if follows else {name: size for name, size in sizes if isinstance(name, str)}
-        self._first_axis = None if self._axes else first
-        free = (1, _LARGEST_BATCH) if follows else (1, 1)
-        self.batches: tuple[int, int] = (first, first) if isinstance(first, int) else free
         self._first: Session | None = None
         self._first_is_recorded = False
+        for output in like.get_outputs():
+            known = all(isinstance(size, int) or size == first for size in output.shape)
+            if not known and sessions.operators_of_any_size:
+                raise BackendError(
+                    f"only the run tells how large the output {output.name} {list(output.shape)} is "
+                    f"({', '.join(sessions.operators_of_any_size)})"
+                )
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundTensors:
         """See DeviceNetwork.bind; a further stream takes a further session, with weights of its own."""
         runner = self._first if index == 0 else None
         if runner is None:
-            runner = self._sessions.open(session.stream_handle, self._axes)
+            runner = self._sessions.open(session.stream_handle)
             if index == 0:
                 self._first = runner
-        (entry,) = runner.get_inputs()
-        specs = [TensorSpec(entry.name, self.input_dtype, (batch, *self._picture))]
-        for output in runner.get_outputs():
-            shape = _shape(output, self._first_axis, batch)
-            if shape is None:
-                raise BackendError(
-                    f"the network tells only while it runs how large its output {output.name} {list(output.shape)} is"
-                )
-            specs.append(TensorSpec(output.name, spec_of(output).dtype, shape))
-        bound = BoundTensors(runner, session, self._sessions, specs)
+        spec = TensorSpec(runner.get_inputs()[0].name, self.input_dtype, (batch, *self._picture))
+        bound = BoundTensors(runner, session, self._sessions, spec)
         if self._first_is_recorded and not bound.recordable and index == 0:
             # Another batch's graph still needs what a run that is waited for would give back.
             bound.close()
-            runner = self._sessions.open(session.stream_handle, self._axes)
-            return BoundTensors(runner, session, self._sessions, specs)
+            return BoundTensors(self._sessions.open(session.stream_handle), session, self._sessions, spec)
         self._first_is_recorded |= bound.recordable and index == 0
         return bound
 
@@ -83,20 +76,19 @@ class BoundTensors:
 
     channels_last = False
 
-    def __init__(self, runner: Session, session: FrameSession, sessions: Sessions, specs: Sequence[TensorSpec]) -> None:
-        """specs: of the input and the outputs. Allocates, binds, runs a few times and tries whether a run can be
-        recorded; raises BackendError, for shapes that the network does not have too.
+    def __init__(self, runner: Session, session: FrameSession, sessions: Sessions, image: TensorSpec) -> None:
+        """image: of the input, whole. Allocates, binds, runs a few times and tries whether a run can be recorded;
+        raises BackendError.
         """
         self._runner, self._session, self._sessions = runner, session, sessions
         self._binding = runner.io_binding()
-        place = (sessions.device, sessions.device_index)
+        self._options = sessions.run_options(wait=sessions.no_graph_reason is not None)
         with ExitStack() as undo:
-            self.input, *outputs = (self._new(spec, undo) for spec in specs)
-            self.outputs = tuple(outputs)
-            _bind(self._binding.bind_input, self.input, place)
+            self.input = self._new(image, undo)
+            self._bind(self._binding.bind_input, self.input)
+            self.outputs = tuple(self._new(spec, undo) for spec in self._first_run())
             for tensor in self.outputs:
-                _bind(self._binding.bind_output, tensor, place)
-            self._options = sessions.run_options(wait=sessions.no_graph_reason is not None)
+                self._bind(self._binding.bind_output, tensor)
             for _ in range(_TRIAL_RUNS):
                 self.enqueue()
             session.synchronize()
@@ -119,6 +111,23 @@ class BoundTensors:
         """See BoundNetwork.close."""
         self._binding = self._runner = None
         self._undo.close()
+
+    def _first_run(self) -> list[TensorSpec]:
+        """What the outputs are, in memory of ONNX Runtime's: a file may leave sizes open, or declare wrong ones."""
+        entries = self._runner.get_outputs()
+        for entry in entries:
+            self._binding.bind_output(entry.name, self._sessions.device, self._sessions.device_index)
+        self.enqueue()
+        shapes = [tuple(value.shape()) for value in self._binding.get_outputs()]
+        self._session.synchronize()
+        self._binding.clear_binding_outputs()
+        return [
+            TensorSpec(entry.name, spec_of(entry).dtype, shape) for entry, shape in zip(entries, shapes, strict=True)
+        ]
+
+    def _bind(self, bind: Callable[..., None], tensor: DeviceTensor) -> None:
+        place = (self._sessions.device, self._sessions.device_index)
+        bind(tensor.name, *place, np.dtype(tensor.dtype).type, list(tensor.shape), tensor.address)
 
     def _new(self, spec: TensorSpec, undo: ExitStack) -> DeviceTensor:
         shape = tuple(size or 0 for size in spec.shape)
@@ -165,18 +174,8 @@ class BoundTensors:
             return all(_alike(*pair) for pair in zip(recorded, plain, strict=True))
 
 
-def _shape(entry: Any, first: str | None, batch: int) -> tuple[int, ...] | None:
-    """An output's shape for a batch: its axes are numbers, but for a first one that bears the name of the input's."""
-    sizes = [batch if place == 0 and size == first else size for place, size in enumerate(entry.shape)]
-    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
 def _bytes(shape: Sequence[int], dtype: str) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-
-
-def _bind(bind: Callable[..., None], tensor: DeviceTensor, place: tuple[str, int]) -> None:
-    bind(tensor.name, *place, np.dtype(tensor.dtype).type, list(tensor.shape), tensor.address)
 
 
 def _alike(one: AnyArray, other: AnyArray) -> bool:

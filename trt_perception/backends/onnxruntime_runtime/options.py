@@ -106,10 +106,8 @@ def prefers_nhwc(settings: OnnxRuntimeSettings, version: tuple[int, ...], device
         return False
 
 
-def session_options(
-    ort: Any, settings: OnnxRuntimeSettings, request: BackendRequest, axes: Mapping[str, int] | None = None
-) -> Any:
-    """axes: sizes of the input's free axes by their names, which makes the outputs' known as well."""
+def session_options(ort: Any, settings: OnnxRuntimeSettings, request: BackendRequest) -> Any:
+    """onnxruntime.SessionOptions of the settings."""
     levels = {
         "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
         "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -127,8 +125,6 @@ def session_options(
     options.inter_op_num_threads = settings.inter_op_threads
     for pool in ("intra_op", "inter_op"):
         options.add_session_config_entry(f"session.{pool}.allow_spinning", _flag(settings.allow_spinning))
-    for name, size in (axes or {}).items():
-        options.add_free_dimension_override_by_name(name, size)
     if settings.profile_to:
         require_writable_setting(request, "profile_to", settings.profile_to)
         options.enable_profiling = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +31,7 @@ _GRAPHS_SINCE = (1, 18)
 # (NonZero in 1.31 goes on with zero and raises no error). What runs on the processor, and what runs again and again
 # (If, Loop, Scan), it refuses itself.
 _COUNTING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+_LOOPING = frozenset({"If", "Loop", "Scan"})
 # include/onnxruntime/core/session/onnxruntime_run_options_config_keys.h
 _DO_NOT_WAIT = ("disable_synchronize_execution_providers", "1")
 _NO_GRAPH_OF_ITS_OWN = ("gpu_graph_id", "-1")
@@ -61,18 +63,23 @@ class Sessions:
         self._nhwc = self.on_stream and prefers_nhwc(settings, version_of(ort), device_index)
         self.no_graph_reason = self._no_graph_from_the_start()
 
-    def open(self, stream: int | None = None, axes: Mapping[str, int] | None = None) -> Session:
+    def open(self, stream: int | None = None) -> Session:
         """A session. stream: the CUstream on which the CUDA provider works, None for its own; other providers have
-        their own. axes: see session_options. Raises BackendError when ONNX Runtime refuses the file.
+        their own. Raises BackendError when ONNX Runtime refuses the file.
         """
         if stream is None or self.no_graph_reason is not None:
-            return self._open(stream if self.on_stream else None, axes, graph=False)
+            return self._open(stream if self.on_stream else None, graph=False)
         try:
-            return self._open(stream, axes, graph=True)
+            return self._open(stream, graph=True)
         except BackendError as error:
-            session = self._open(stream, axes, graph=False)
+            session = self._open(stream, graph=False)
             self.no_graph_reason = first_line(error.__cause__ or error)
             return session
+
+    @functools.cached_property
+    def operators_of_any_size(self) -> tuple[str, ...]:
+        """Those of the network's whose outputs are as large as their inputs' values make them."""
+        return tuple(sorted(operators(self._artifact.read_bytes()) & (_COUNTING | _LOOPING)))
 
     def run_options(self, *, wait: bool) -> RunOptions:
         """wait: a run returns when the device has done it.
@@ -86,9 +93,9 @@ class Sessions:
             options.add_run_config_entry(name, value)
         return options
 
-    def _open(self, stream: int | None, axes: Mapping[str, int] | None, *, graph: bool) -> Session:
+    def _open(self, stream: int | None, *, graph: bool) -> Session:
         ort, request, settings = self._ort, self._request, self._settings
-        options = session_options(ort, settings, request, axes)
+        options = session_options(ort, settings, request)
         how = CudaChoice(self.device_index, self._nhwc, stream, graph)
         providers = [(name, provider_options(name, settings, request, how)) for name in self._providers]
         try:
@@ -107,7 +114,7 @@ class Sessions:
         if version_of(self._ort) < _GRAPHS_SINCE:
             needed = ".".join(map(str, _GRAPHS_SINCE))
             return f"it needs onnxruntime {needed}, this is {self._ort.__version__}"
-        counting = sorted(operators(self._artifact.read_bytes()) & _COUNTING)
+        counting = sorted(_COUNTING.intersection(self.operators_of_any_size))
         if counting:
             return f"the network counts while it runs ({', '.join(counting)})"
         return None
