@@ -10,7 +10,7 @@ from trt_perception.errors import ModelFileError
 # Field numbers in onnx.proto: ModelProto.graph and .functions, GraphProto.node, FunctionProto.node, NodeProto's,
 # AttributeProto.g and .graphs.
 _GRAPH, _FUNCTION, _NODE, _FUNCTION_NODE = 7, 25, 1, 7
-_NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 3, 4, 5, 7
+_INPUT, _OUTPUT, _NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7
 _SUBGRAPH, _SUBGRAPHS = 6, 11
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -21,7 +21,8 @@ _MOST_VARINT_BITS = 70
 class OnnxNode:
     """One operator: its position in its graph, name (may be empty), type and domain (empty: ONNX's own).
 
-    top_level: False for a node inside the body of an If, Loop or Scan.
+    top_level: False for a node inside the body of an If, Loop or Scan. inputs, outputs: names of tensors; a node with
+    bodies has what those read from outside among its inputs.
     """
 
     index: int
@@ -29,6 +30,8 @@ class OnnxNode:
     op_type: str
     domain: str
     top_level: bool = True
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         kind = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
@@ -57,16 +60,33 @@ def _nodes_in(model: bytes, part: int, node: int) -> list[OnnxNode]:
 def _graph_nodes(graph: memoryview, node: int, *, top_level: bool) -> Iterator[OnnxNode]:
     for index, body in enumerate(body for field, body in _fields(graph) if field == node):
         texts = {_NAME: "", _OP_TYPE: "", _DOMAIN: ""}
+        tensors: dict[int, list[str]] = {_INPUT: [], _OUTPUT: []}
         inner: list[OnnxNode] = []
         for field, value in _fields(body):
             if field in texts:
-                texts[field] = bytes(value).decode("utf-8", "replace")
+                texts[field] = _text(value)
+            elif field in tensors:
+                tensors[field].append(_text(value))
             elif field == _ATTRIBUTE:
                 for kind, part in _fields(value):
                     if kind in (_SUBGRAPH, _SUBGRAPHS):
                         inner += _graph_nodes(part, _NODE, top_level=False)
-        yield OnnxNode(index, texts[_NAME], texts[_OP_TYPE], texts[_DOMAIN], top_level)
+        made_inside = {name for one in inner for name in one.outputs}
+        captured = [name for one in inner for name in one.inputs if name not in made_inside]
+        yield OnnxNode(
+            index,
+            texts[_NAME],
+            texts[_OP_TYPE],
+            texts[_DOMAIN],
+            top_level,
+            inputs=(*tensors[_INPUT], *captured),
+            outputs=tuple(tensors[_OUTPUT]),
+        )
         yield from inner
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode("utf-8", "replace")
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -77,7 +77,7 @@ CASES = (
         write_torchscript,
         lacks("torch"),
         device="cpu",
-        settings=({"freeze": False}, {"freeze": True}, {"cudnn_benchmark": False}),
+        settings=({"freeze": False}, {"freeze": True}, {"cudnn_benchmark": True}, {"tf32": False}),
         bad_settings=({"freeze": "no"}, {"intra_op_threads": -1}),
         fallback="torchscript:cuda:fp16",
     ),

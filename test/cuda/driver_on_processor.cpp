@@ -17,6 +17,7 @@ static std::map<uintptr_t, size_t> device_blocks, host_blocks;
 static std::vector<void*> contexts;
 static Work* recording = nullptr;
 static int live_objects = 0, calls_without_context = 0, failing_synchronizations = 0;
+static int allowed_allocations = -1;
 static std::string kernel_names[4] = {"prepare", "gather", "suppress", "mark"};
 
 enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500, INVALID_HANDLE = 400, ILLEGAL_ADDRESS = 700, INVALID_PTX = 218 };
@@ -27,6 +28,8 @@ static size_t in_use() {
     for (const auto& block : device_blocks) sum += block.second;
     return sum;
 }
+
+static bool may_allocate() { return allowed_allocations < 0 || allowed_allocations-- > 0; }
 
 static int later(std::function<void()> work) {
     if (contexts.empty()) ++calls_without_context;
@@ -47,6 +50,8 @@ extern "C" {
 int test_live_objects() { return live_objects + (int)device_blocks.size() + (int)host_blocks.size(); }
 int test_calls_without_context() { return calls_without_context + (int)contexts.size(); }
 void test_fail_synchronizations(int count) { failing_synchronizations = count; }
+// Of memory, the host's too; below 0 there is no end of them.
+void test_allow_allocations(int count) { allowed_allocations = count; }
 
 int cuInit(unsigned) { return 0; }
 int cuDeviceGetCount(int* count) { *count = 1; return 0; }
@@ -62,7 +67,7 @@ int cuGetErrorName(int code, const char** name) {
 }
 
 int cuMemAlloc_v2(u64* address, size_t size) {
-    if (in_use() + size > ALL_MEMORY) return OUT_OF_MEMORY;
+    if (in_use() + size > ALL_MEMORY || !may_allocate()) return OUT_OF_MEMORY;
     *address = (u64)(uintptr_t)std::malloc(size);
     device_blocks[(uintptr_t)*address] = size;
     return 0;
@@ -73,6 +78,7 @@ int cuMemFree_v2(u64 address) {
     return 0;
 }
 int cuMemHostAlloc(void** address, size_t size, unsigned) {
+    if (!may_allocate()) return OUT_OF_MEMORY;
     *address = std::malloc(size);
     host_blocks[(uintptr_t)*address] = size;
     return 0;

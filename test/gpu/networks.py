@@ -15,11 +15,18 @@ ROWS = 14
 
 
 def write_network(
-    path: Path, *, dynamic: bool = False, dtype: str = "FLOAT", extra: tuple[str, ...] = (), seed: int = 1
+    path: Path,
+    *,
+    dynamic: bool = False,
+    dtype: str = "FLOAT",
+    extra: tuple[str, ...] = (),
+    pixels: bool = False,
+    seed: int = 1,
 ) -> Path:
     """images (1, 3, 64, 64) → output0 (1, 14, 256): three convolutions. dynamic: batch, height and width are free.
 
-    extra: operators put in between that no runtime knows, each used as a node of its own.
+    extra: operators put in between that no runtime knows, each used as a node of its own. pixels: the results are
+    scaled by 8 and lie around 300, as coordinates do.
     """
     onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -53,7 +60,11 @@ def write_network(
         nodes.append(helper.make_node(operator, [previous], [f"x{index}"], name=f"{operator.lower()}_{index}"))
         previous = f"x{index}"
     weights.append(numpy_helper.from_array(np.array([0, ROWS, -1], np.int64), "flat"))
-    nodes.append(helper.make_node("Reshape", [previous, "flat"], ["output0"], name="reshape"))
+    nodes.append(helper.make_node("Reshape", [previous, "flat"], ["cells" if pixels else "output0"], name="reshape"))
+    if pixels:
+        weights += [numpy_helper.from_array(np.array(value, np.float32), str(value)) for value in (8.0, 300.0)]
+        nodes.append(helper.make_node("Mul", ["cells", "8.0"], ["scaled"], name="scale"))
+        nodes.append(helper.make_node("Add", ["scaled", "300.0"], ["output0"], name="shift"))
     size: list[int | str] = ["batch", 3, "height", "width"] if dynamic else [1, 3, SIDE, SIDE]
     kind = getattr(onnx.TensorProto, dtype)
     anchors: list[int | str] = ["batch", ROWS, "anchors"] if dynamic else [1, ROWS, SIDE // 4 * SIDE // 4]

@@ -163,6 +163,16 @@ def test_options_reach_the_builder(tmp_path: Path, small_onnx: Path) -> None:
         build_engine(replace(options, shapes=shapes, force=True))
 
 
+def test_boxes_are_computed_in_fp32(tmp_path: Path, batch: Float32Array) -> None:
+    onnx = write_network(tmp_path / "pixels.onnx", pixels=True)
+    options = BuildOptions(onnx=onnx, save_engine=tmp_path / "pixels.engine", fp16=True, tactic_sources=TACTICS)
+    built = build_engine(options)
+    assert "FP32 for 2 operators behind the last convolutions" in built.manifest.notes
+    with open_backend(built.engine) as backend:
+        error = np.abs(backend.infer(batch).arrays[0] - reference(onnx, batch)).max()
+    assert 0 < error < 0.05  # FP16 has 300 and 300.25, and nothing between
+
+
 def test_int8_by_calibration(tmp_path: Path, small_onnx: Path, pictures: Path, trt: TensorRt) -> None:
     if trt.dialect.int8_by != "calibrate":
         pytest.skip(f"{trt} has no calibrator")

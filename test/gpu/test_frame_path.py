@@ -12,6 +12,7 @@ import pytest
 
 from test.camera_encodings import encode
 from test.gpu.conftest import TACTICS
+from test.gpu.memory import BLOCK, left_behind
 from test.gpu.networks import SIDE, write_network
 from trt_perception.backends.cuda_frames.driver import is_page_locked
 from trt_perception.backends.cuda_frames.geometry import ENCODINGS
@@ -27,7 +28,6 @@ from trt_perception.model_file import Artifact, InputSpec, ModelFile
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Detections, FrameResult, Image, Thresholds
 
-MIB = 2**20
 FRAMES = 10_000
 RNG = np.random.default_rng(21)
 # The small network's scores and boxes mean nothing, but there are many of them.
@@ -221,31 +221,26 @@ def test_the_plain_way_works_beside_it(fast: Detector, plain: Detector) -> None:
 
 def test_open_and_close_leave_no_device_memory_behind(small_fp32: BuildResult) -> None:
     given = frame("bgr8", 640, 480)
-    session = CudaSession(0)
-    before = 0
-    for cycle in range(110):
-        with opened(small(small_fp32.engine), streams=2) as detector:
-            detector.detect_batch([given, given])
-        if cycle == 9:
-            before = session.free_bytes()
-    lost = before - session.free_bytes()
-    session.close()
-    assert lost <= 2 * MIB
+
+    def cycles(count: int) -> None:
+        for _ in range(count):
+            with opened(small(small_fp32.engine), streams=2) as detector:
+                detector.detect_batch([given, given])
+
+    cycles(10)
+    assert left_behind(lambda: cycles(100)) <= BLOCK
 
 
 def test_device_memory_is_flat_over_many_frames(fast: Detector) -> None:
     sizes = [(640, 480), (1280, 720), (320, 240)]
     given = [frame(encoding, *size) for size in sizes for encoding in ("bgr8", "nv12", "yuyv")]
-    session = CudaSession(0)
-    for index in range(100):
-        fast.detect(given[index % len(given)])
-    before = session.free_bytes()
-    for index in range(FRAMES):
-        fast.detect(given[index % len(given)])
-    lost = before - session.free_bytes()
-    session.close()
-    print(f"\n{FRAMES} frames: {lost / MIB:.1f} MiB of device memory more in use than after the first 100")
-    assert lost <= 0.02 * 200 * MIB
+
+    def frames(count: int) -> None:
+        for index in range(count):
+            fast.detect(given[index % len(given)])
+
+    frames(100)
+    assert left_behind(lambda: frames(FRAMES)) <= BLOCK
 
 
 def test_the_demo_models_detections_are_the_plain_ways(cache: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from test.gpu.conftest import TACTICS, open_backend
+from test.gpu.memory import BLOCK, left_behind
 from test.gpu.networks import SIDE, reference, relative_error, write_network
-from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions
@@ -21,7 +21,6 @@ from trt_perception.errors import BackendError
 from trt_perception.types import Float32Array
 
 CYCLES = 200
-MIB = 2**20
 
 
 def test_fp32_engine_computes_what_onnxruntime_computes(
@@ -124,16 +123,13 @@ def test_uint8_input(tmp_path: Path) -> None:
 
 
 def test_open_and_close_leave_no_device_memory_behind(small_fp16: BuildResult, batch: Float32Array) -> None:
-    session = CudaSession(0)
-    for _ in range(10):
-        open_backend(small_fp16.engine).close()
-    before = session.free_bytes()
-    for _ in range(CYCLES):
-        with open_backend(small_fp16.engine) as backend:
-            backend.infer(batch)
-    lost = before - session.free_bytes()
-    session.close()
-    assert lost <= 2 * MIB
+    def cycles(count: int) -> None:
+        for _ in range(count):
+            with open_backend(small_fp16.engine) as backend:
+                backend.infer(batch)
+
+    cycles(10)
+    assert left_behind(lambda: cycles(CYCLES)) <= BLOCK
 
 
 def test_four_threads_take_turns(small_fp16: BuildResult, small_onnx: Path) -> None:

@@ -66,7 +66,7 @@ def outputs_of(path: Path, request_text: str, batches: list[AnyArray], **setting
     with opened(path, request_text, **settings) as backend:
         found = []
         for batch in batches:
-            for _ in range(4):
+            for _ in range(3):
                 output = backend.infer(batch).arrays[0].copy()
             found.append(output)
         return found
@@ -86,7 +86,8 @@ def test_the_results_are_the_processors(
     else:
         model = load_model("digits")
         path, side = model.artifacts["torchscript"].path, model.input.width
-    batches = [pictures(count, side) for count in (1, 2, 1, 3, 4)]
+    # Each batch size has the fuser compile kernels of its own.
+    batches = [pictures(count, side) for count in ((1, 2, 1, 3) if archive == "layers" else (1, 2))]
     found = outputs_of(path, request_text, batches, tf32=tf32)
     wanted = outputs_of(path, "torchscript:cpu", batches)
     for one, other in zip(found, wanted, strict=True):
@@ -130,3 +131,11 @@ def test_the_short_way_around_it(by_view: bool, tmp_path: Path) -> None:
     for outputs in found:
         assert isinstance(outputs, tuple)
         np.testing.assert_allclose(np.float32(outputs[0]), plain, atol=2e-3 * float(np.abs(plain).max()))
+
+
+@pytest.mark.parametrize("request_text", ["torchscript:cuda", "torchscript:cuda:fp16"])
+def test_with_the_algorithms_that_cudnn_found_fastest(request_text: str, tmp_path: Path) -> None:
+    path = save(Layers(by_view=False), tmp_path)
+    (found,) = outputs_of(path, request_text, [pictures(1)], cudnn_benchmark=True)
+    (wanted,) = outputs_of(path, "torchscript:cpu", [pictures(1)])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-3 * float(np.abs(wanted).max()))

@@ -378,6 +378,26 @@ def test_no_room_tells_the_sizes(driver: ctypes.CDLL) -> None:
     session.close()
 
 
+def test_no_room_for_any_of_its_memory_leaves_nothing(driver: ctypes.CDLL) -> None:
+    session = FrameSession(0)
+    plan = FramePlan(LETTERBOX, "yolov8", True, CLASSES)
+    before, failures = driver.test_live_objects(), 0
+    path = None
+    while path is None:
+        driver.test_allow_allocations(failures)
+        try:
+            path = CudaFramePath(Network(averages), session, plan, threading.RLock())
+        except BackendError as error:
+            assert "CUDA_ERROR_OUT_OF_MEMORY" in str(error)
+            assert driver.test_live_objects() == before
+            failures += 1
+        finally:
+            driver.test_allow_allocations(-1)
+    assert failures > 8
+    path.close()
+    session.close()
+
+
 def test_closing_again_and_using_it_then(opened: Any) -> None:
     path = opened(Network(averages))
     path.close()
@@ -410,8 +430,9 @@ def test_a_stream_of_somebody_else_stays_open(driver: ctypes.CDLL) -> None:
 def test_tables_of_a_frame_stay_while_another_frame_of_its_batch_is_new(
     opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trt_perception.backends.cuda_frames.path._KEPT_GEOMETRIES", 2)
-    path = opened(Network(averages, batches=(1, 4)))
+    # As many are kept as a batch may need.
+    monkeypatch.setattr("trt_perception.backends.cuda_frames.path._KEPT_GEOMETRIES", 1)
+    path = opened(Network(averages, batches=(1, 2)))
     oldest, other, new = FRAMES[:3]
     path.run([oldest], CHOICE)
     path.run([other], CHOICE)

@@ -11,15 +11,16 @@ from test.unit.engine.onnx_models import branching_model, conv_model
 
 def test_every_node_is_read() -> None:
     assert read_nodes(conv_model()) == [
-        OnnxNode(0, "first", "Conv", ""),
-        OnnxNode(1, "relu", "Relu", ""),
-        OnnxNode(2, "second", "Conv", ""),
+        OnnxNode(0, "first", "Conv", "", inputs=("images", "w1"), outputs=("a",)),
+        OnnxNode(1, "relu", "Relu", "", inputs=("a",), outputs=("b",)),
+        OnnxNode(2, "second", "Conv", "", inputs=("b", "w2"), outputs=("out",)),
     ]
 
 
 def test_nodes_inside_branches_are_read_too() -> None:
     nodes = read_nodes(branching_model())
-    assert nodes[0] == OnnxNode(0, "", "If", "")
+    # What the bodies read from outside is an input of the node that has them.
+    assert nodes[0] == OnnxNode(0, "", "If", "", inputs=("yes", "images", "images"), outputs=("out",))
     assert sorted(map(str, nodes[1:])) == ["other (my.domain.Odd)", "then (Relu)"]
     assert not any(node.top_level for node in nodes[1:])
 

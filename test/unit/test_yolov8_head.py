@@ -99,6 +99,13 @@ def test_what_is_not_finite_is_refused(value: float, row: int, what: str) -> Non
         head_for("yolov8").decode([output], 0.25, HeadContext(320, 320, 3))
 
 
+def test_an_anchor_with_no_finite_score_at_all_is_refused() -> None:
+    output = encode(BOXES, 3, 20)
+    output[0, 4:, 1] = -np.inf
+    with pytest.raises(OutputError, match="the network's scores hold NaN or infinite values"):
+        head_for("yolov8").decode([output], 0.25, HeadContext(320, 320, 3))
+
+
 def test_an_unknown_head_names_those_that_exist() -> None:
     with pytest.raises(ModelFileError, match=f"head 'yolo99' is not known; use one of {', '.join(HEADS)}"):
         head_for("yolo99")

@@ -40,11 +40,12 @@ _TORCH_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, OSError, Memo
 
 @dataclass(frozen=True)
 class TorchScriptSettings:
-    """cudnn_benchmark: cuDNN times its algorithms on the first frames and keeps the fastest. freeze: weights become
-    constants and layers are fused; on a GPU the network is laid out for it. tf32: on a GPU the convolutions of fp32
-    round their factors to TF32's ten bits, as torch does by default. A traced network holds the switches
-    of cuDNN itself: both count only with freeze. intra_op_threads: threads inside one operator on the CPU for the
-    whole process, 0 = torch's choice. They wait busily: where other processes want the same cores give fewer threads
+    """cudnn_benchmark: cuDNN times its algorithms on the first frames of each batch size and keeps the fastest, which
+    may take long and differ from run to run; else it chooses by rules. freeze: weights become constants and layers are
+    fused; on a GPU the network is laid out for it. tf32: on a GPU the convolutions of fp32 round their factors to
+    TF32's ten bits, as torch does by default. A traced network holds these switches of cuDNN itself: they count only
+    with freeze. intra_op_threads: threads inside one operator on the CPU for the whole process, 0 = torch's choice.
+    They wait busily: where other processes want the same cores give fewer threads
     than cores, or set OMP_WAIT_POLICY=PASSIVE before the process starts (8 ms become 100 to 3000 ms beside two busy
     processes on two cores, 25 to 40 ms with it). cuda_graph: on a GPU the network is recorded once and launched as a
     whole, with what is done around it where torch is 2.8 or newer. device_path: on a GPU camera bytes become the input
@@ -53,7 +54,7 @@ class TorchScriptSettings:
     written by close(); empty = not measured, which costs time.
     """
 
-    cudnn_benchmark: bool = True
+    cudnn_benchmark: bool = False
     freeze: bool = True
     tf32: bool = True
     cuda_graph: bool = True
@@ -279,12 +280,14 @@ class TorchScriptBackend(Backend):
         profiler, self._profiler = self._profiler, None
         if profiler is not None:
             profiler.stop()
-            profiler.export_chrome_trace(self.settings.profile_to)
         self._close_path()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:
             self._torch.cuda.empty_cache()
+        # Last: where the file cannot be written, everything else is closed all the same.
+        if profiler is not None:
+            profiler.export_chrome_trace(self.settings.profile_to)
 
 
 def _import_torch(backend: Backend) -> Any:

@@ -78,6 +78,12 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         help="precision of single layers",
     )
     group.add_argument(
+        "--noFP32Boxes",
+        action="store_true",
+        help="let FP16 and INT8 also compute boxes behind the last convolutions, where FP16 rounds to 1/4 px, and INT8 "
+        "the last convolutions",
+    )
+    group.add_argument(
         "--precision",
         choices=("auto",),
         help="auto: build FP32, FP16 and INT8 and keep the fastest that loses no more than --maxMapDrop",
@@ -163,6 +169,7 @@ def _options(args: argparse.Namespace, onnx: Path) -> BuildOptions:
         exclude_lean_runtime=args.excludeLeanRuntime,
         hardware_compatibility_level=args.hardwareCompatibilityLevel,
         layer_precisions=args.layerPrecisions,
+        fp32_boxes=not args.noFP32Boxes,
         tactic_sources=args.tacticSources,
         device=args.device,
         force=args.force,

@@ -96,9 +96,9 @@ class NativeBuild:
             flags.append(self._required("--versionCompatible", dialect.version_compatible))
         if options.exclude_lean_runtime:
             flags.append(self._required("--excludeLeanRuntime", dialect.exclude_lean))
+        self._keep_in_fp32()
         if self._source.constrain_layers:
             self._constrain_layers()
-            flags.append(self._required("--layerPrecisions", dialect.layer_precision_flag))
         for flag in flags:
             config.set_flag(getattr(library.BuilderFlag, flag))
         if options.no_tf32:
@@ -158,6 +158,19 @@ class NativeBuild:
         if self._spec is not None and len(shape) == 4:
             return 1, self._spec.channels, self._spec.height, self._spec.width
         return (1, *shape[1:]) if -1 not in shape[1:] else None
+
+    def _keep_in_fp32(self) -> None:
+        """Both the arithmetic and what it writes: a result that is rounded on its way out has gained nothing."""
+        if not self._source.fp32_tensors:
+            return
+        single = self._library.DataType.FLOAT
+        for index in range(self._network.num_layers):
+            layer = self._network.get_layer(index)
+            outputs = [layer.get_output(position) for position in range(layer.num_outputs)]
+            if any(tensor.name in self._source.fp32_tensors and tensor.dtype == single for tensor in outputs):
+                layer.precision = single
+                for position in range(layer.num_outputs):
+                    layer.set_output_type(position, single)
 
     def _constrain_layers(self) -> None:
         wanted = dict(self._options.layer_precisions)

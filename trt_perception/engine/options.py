@@ -25,8 +25,9 @@ class BuildOptions:
     camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes put in
     by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word → bytes.
     timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
-    layer_precisions: layer or node name → fp32, fp16 or int8. tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device:
-    GPU index. force: build although a fitting engine is there.
+    layer_precisions: layer or node name → fp32, fp16 or int8. fp32_boxes: FP32 for what computes boxes behind the last
+    convolutions (engine/box_arithmetic.py), also where FP16 or INT8 is allowed, and no Q/DQ around those.
+    tactic_sources: as trtexec, `-CUDNN,+CUBLAS`. device: GPU index. force: build although a fitting engine is there.
     """
 
     onnx: Path
@@ -47,6 +48,7 @@ class BuildOptions:
     exclude_lean_runtime: bool = False
     hardware_compatibility_level: str = "none"
     layer_precisions: Mapping[str, str] = field(default_factory=dict)
+    fp32_boxes: bool = True
     tactic_sources: str = ""
     device: int = 0
     force: bool = False
@@ -95,6 +97,8 @@ class BuildOptions:
             "layerPrecisions": ",".join(f"{name}:{kind}" for name, kind in sorted(self.layer_precisions.items())),
             "tacticSources": self.tactic_sources,
         }
+        if self.fp16 or self.int8:
+            options["fp32Boxes"] = str(self.fp32_boxes).lower()
         if self.int8:
             options |= {"int8Method": self.int8_by, "calibration": calibration}
         return options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.engine.box_arithmetic import box_tensors, last_weighted
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.half_precision import convert_to_half
 from trt_perception.engine.options import BuildOptions
@@ -14,8 +15,9 @@ from trt_perception.errors import PerceptionError
 
 @dataclass(frozen=True)
 class Source:
-    """model: ONNX bytes. flags: builder flags that allow lower precisions. calibrate: TensorRT calibrates over
-    `images` or its cache. constrain_layers: precisions are set on layers of the network. notes: for the manifest.
+    """model: ONNX bytes. flags: builder flags. calibrate: TensorRT calibrates over `images` or its cache.
+    constrain_layers: the options' precisions are set on layers of the network. fp32_tensors: the layers that give these
+    get FP32. notes: for the manifest.
     """
 
     model: bytes
@@ -23,6 +25,7 @@ class Source:
     calibrate: bool
     images: CalibrationImages | None
     constrain_layers: bool
+    fp32_tensors: frozenset[str]
     notes: tuple[str, ...]
 
 
@@ -45,23 +48,39 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
                 "--int8 needs pictures of what the camera sees: give --calibImages=FOLDER, or with TensorRT up to 10 a "
                 "calibration cache, --calib=FILE"
             )
-        model = add_quantization(options.onnx, images, keep=lower)
+        last = [name for name in last_weighted(model) if options.fp32_boxes and name not in options.layer_precisions]
+        model = add_quantization(options.onnx, images, keep=[*lower, *last])
         notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
     if calibrate and images is None and (options.calib is None or not options.calib.is_file()):
         raise PerceptionError("--int8 needs pictures or a calibration cache: give --calibImages=FOLDER or --calib=FILE")
+    lowered = options.fp16 or options.int8
+    boxes = box_tensors(model) if lowered and options.fp32_boxes else frozenset()
     if options.fp16 and dialect.half_by == "convert":
         if options.int8:
             notes.append("layers that are not INT8 run in FP32: this TensorRT takes types from the model alone")
         else:
-            model = convert_to_half(model, keep=[n for n, p in options.layer_precisions.items() if p == "fp32"])
+            named = [name for name, precision in options.layer_precisions.items() if precision == "fp32"]
+            model = convert_to_half(model, keep=named, keep_tensors=boxes)
             notes.append("FP16 by converting the ONNX")
-    wished = (("FP16", options.fp16 and dialect.half_by == "flag"), ("INT8", options.int8 and _has_int8_flag(trt)))
+    if boxes:
+        notes.append(f"FP32 for {len(boxes)} operators behind the last convolutions")
+    if dialect.half_by == "convert":
+        boxes = frozenset()
+    constrain = bool(options.layer_precisions) and dialect.layer_precision_flag is not None
+    wished = (
+        ("FP16", options.fp16 and dialect.half_by == "flag"),
+        ("INT8", options.int8 and _has_int8_flag(trt)),
+        (dialect.layer_precision_flag, constrain),
+        # A wish of the user's must be met; this one of ours may not make a build fail.
+        (dialect.layer_preference_flag, bool(boxes) and not constrain),
+    )
     return Source(
         model=model,
-        flags=tuple(name for name, wanted in wished if wanted),
+        flags=tuple(name for name, wanted in wished if wanted and name is not None),
         calibrate=calibrate,
         images=images,
-        constrain_layers=bool(options.layer_precisions) and dialect.layer_precision_flag is not None,
+        constrain_layers=constrain,
+        fp32_tensors=boxes,
         notes=tuple(notes),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,8 +45,7 @@ class Yolov8Head:
         prediction = output[0]
         best = np.maximum.reduce(prediction[4:], axis=0)
         # A NaN anywhere in a column makes its maximum NaN, so looking at the largest is enough.
-        if not math.isfinite(np.maximum.reduce(best, initial=0)):
-            require_finite(best, "scores")
+        require_finite(best, "scores")
         chosen = (best > score_threshold).nonzero()[0]
         picked = prediction.take(chosen, axis=1).astype(np.float32, copy=False)
         boxes = picked[:4]

@@ -48,7 +48,7 @@ def test_options_mean_what_they_mean_for_trtexec(given: list[BuildOptions], tmp_
         "--optShapes=i:2x3 "
         "--maxShapes=i:4x3 --memPoolSize=workspace:1024 --timingCacheFile=t.cache --builderOptimizationLevel=4 "
         "--versionCompatible --excludeLeanRuntime --hardwareCompatibilityLevel=ampere+ --layerPrecisions=a:fp32 "
-        "--tacticSources=-CUDNN --device=1 --force --int8Method=qdq"
+        "--noFP32Boxes --tacticSources=-CUDNN --device=1 --force --int8Method=qdq"
     )
     assert run(*words.split()) == 0
     assert given == [
@@ -68,6 +68,7 @@ def test_options_mean_what_they_mean_for_trtexec(given: list[BuildOptions], tmp_
             exclude_lean_runtime=True,
             hardware_compatibility_level="ampere+",
             layer_precisions={"a": "fp32"},
+            fp32_boxes=False,
             tactic_sources="-CUDNN",
             device=1,
             force=True,

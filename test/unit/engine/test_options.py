@@ -60,6 +60,14 @@ def test_everything_that_changes_the_engine_is_in_its_key(change: dict[str, Any]
     assert key(BuildOptions(ONNX, **change)) != key(BuildOptions(ONNX))
 
 
+def test_where_boxes_are_computed_is_in_the_key_of_lower_precisions() -> None:
+    def key(**change: Any) -> dict[str, str]:
+        return BuildOptions(ONNX, **change).key_options("")
+
+    assert key(fp16=True) != key(fp16=True, fp32_boxes=False)
+    assert key() == key(fp32_boxes=False)
+
+
 def test_what_int8_rests_on_is_in_the_key() -> None:
     options = BuildOptions(ONNX, int8=True)
     assert options.key_options("images:a") != options.key_options("images:b")

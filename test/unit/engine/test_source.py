@@ -88,7 +88,7 @@ def test_layers_kept_in_fp32_stay_out_of_the_conversion(options: BuildOptions) -
 def test_int8_can_be_calibrated_up_to_10(options: BuildOptions, images: CalibrationImages, how: dict[str, Any]) -> None:
     wanted = replace(options, int8=True, fp16=True, layer_precisions={"first": "fp32"}, **how)
     source = prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)
-    assert source.flags == ("FP16", "INT8")
+    assert source.flags == ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")
     assert source.calibrate and source.constrain_layers
     with pytest.raises(PerceptionError, match="no INT8 calibrator"):
         prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
@@ -139,7 +139,9 @@ def test_a_layer_kept_out_of_int8_is_not_quantised(options: BuildOptions, images
         source = prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
         return sum(node.op_type == "DequantizeLinear" for node in read_nodes(source.model))
 
-    assert quantised(layer_precisions={"second": "fp32"}) < quantised()
+    assert quantised(layer_precisions={"first": "fp32"}) < quantised()
+    # The last one is, unless it is asked for.
+    assert quantised() < quantised(layer_precisions={"second": "int8"}) == quantised(fp32_boxes=False)
     with pytest.raises(PerceptionError, match="no node named third"):
         quantised(layer_precisions={"third": "fp32"})
 

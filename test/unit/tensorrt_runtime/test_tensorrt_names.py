@@ -41,7 +41,7 @@ ALWAYS = {
         "set_timing_cache",
     ],
     "INetworkDefinition": ["get_input", "get_layer", "num_inputs", "num_layers"],
-    "ILayer": ["name"],
+    "ILayer": ["get_output", "name", "num_outputs"],
     "IOptimizationProfile": ["set_shape"],
     "ITimingCache": ["serialize"],
     "OnnxParser": ["get_error", "num_errors", "parse", "supports_operator"],
@@ -82,7 +82,7 @@ def test_what_is_always_called_is_there(version: str, owner: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_version_table_is_right(version: str) -> None:
     table = dialect(version)
-    flags = [table.version_compatible, table.exclude_lean, table.layer_precision_flag]
+    flags = [table.version_compatible, table.exclude_lean, table.layer_precision_flag, table.layer_preference_flag]
     flags += ["FP16"] if table.half_by == "flag" else []
     flags += ["INT8"] if table.int8_by == "calibrate" else []
     assert [flag for flag in flags if flag is not None and not has(version, "BuilderFlag", flag)] == []
@@ -101,8 +101,10 @@ def test_nothing_is_left_out_that_a_version_has(version: str) -> None:
     assert has(version, "BuilderFlag", "FP16") == (table.half_by == "flag")
     assert ("IInt8EntropyCalibrator2" in NAMES[version]) == (table.int8_by == "calibrate")
     assert has(version, "IBuilderConfig", "int8_calibrator") == (table.int8_by == "calibrate")
-    assert has(version, "ILayer", "precision") == (table.layer_precision_flag is not None)
+    for name in ("precision", "set_output_type"):
+        assert has(version, "ILayer", name) == (table.layer_precision_flag is not None)
     assert has(version, "BuilderFlag", "OBEY_PRECISION_CONSTRAINTS") == (table.layer_precision_flag is not None)
+    assert has(version, "BuilderFlag", "PREFER_PRECISION_CONSTRAINTS") == (table.layer_preference_flag is not None)
 
 
 @pytest.mark.parametrize("pool", MEMORY_POOLS.values())

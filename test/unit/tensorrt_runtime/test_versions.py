@@ -37,5 +37,5 @@ def test_what_changed_between_versions() -> None:
     assert (old.half_by, new.half_by, newest.half_by) == ("flag", "flag", "convert")
     assert (old.int8_by, new.int8_by, newest.int8_by) == ("calibrate", "calibrate", "qdq")
     assert old.network_flags == ("EXPLICIT_BATCH",) and "EXPLICIT_BATCH" not in newest.network_flags
-    assert newest.layer_precision_flag is None
+    assert newest.layer_precision_flag is None and newest.layer_preference_flag is None
     assert (old.progress_monitor, new.progress_monitor) == (False, True)

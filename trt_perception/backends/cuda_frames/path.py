@@ -167,7 +167,7 @@ class CudaFramePath:
         key = (frame.encoding, frame.width, frame.height, frame.step, page_locked)
         geometry = self._geometries.pop(key, None)
         if geometry is None:
-            if len(self._geometries) >= _KEPT_GEOMETRIES:
+            if len(self._geometries) >= max(_KEPT_GEOMETRIES, self.max_batch):
                 self._geometries.pop(next(iter(self._geometries))).close()
             geometry = GeometryOnDevice(self._session, frame, self.plan.input, page_locked=page_locked)
         # To the end, so that the first one is that which was not used for longest: no frame of this batch needs it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,10 +98,10 @@ class FrameSlot:
             undo.callback(self._results.close)
             self._views = [ResultView(self._results.array[i * RESULT_BYTES :][:RESULT_BYTES]) for i in range(batch)]
             sizes = (batch * CAPACITY * CANDIDATE_BYTES, batch * COUNTER_BYTES, TIMES_BYTES)
-            self._candidates, self._counters, self._times = (session.zeroed(size) for size in sizes)
-            self._begun, self._uploaded = TimingEvent(), TimingEvent()
-            for owned in (self._candidates, self._counters, self._times, self._begun, self._uploaded):
-                undo.callback(owned.close)
+            self._candidates, self._counters, self._times = (
+                undo.enter_context(closing(session.zeroed(size))) for size in sizes
+            )
+            self._begun, self._uploaded = (undo.enter_context(closing(TimingEvent())) for _ in range(2))
             self._record(_ALIGNMENT)
             self._undo = undo.pop_all()
 

@@ -23,11 +23,11 @@ class Dialect:
 
     since: first version. network_flags: names in NetworkDefinitionCreationFlag for a network from ONNX. half_by,
     int8_by: how FP16 and INT8 are asked for. layer_precision_flag: builder flag that makes layers keep the precision
-    set on them. optimization_level: there is builder_optimization_level. version_compatible, exclude_lean: builder
-    flags. hardware_compatibility: level by trtexec's word. progress_monitor: the builder reports and can be
-    cancelled. plugin_list: the plugin registry's attribute that holds its creators. device_memory: attribute of an
-    engine that says how much memory a context takes, bytes. probe_runtime: a runtime without a fitting driver crashes
-    the process, so it is tried in another one first.
+    set on them; layer_preference_flag: the same where it can be had. optimization_level: there is
+    builder_optimization_level. version_compatible, exclude_lean: builder flags. hardware_compatibility: level by
+    trtexec's word. progress_monitor: the builder reports and can be cancelled. plugin_list: the plugin registry's
+    attribute that holds its creators. device_memory: attribute of an engine that says how much memory a context takes,
+    bytes. probe_runtime: a runtime without a fitting driver crashes the process, so it is tried in another one first.
     """
 
     since: tuple[int, int]
@@ -35,6 +35,7 @@ class Dialect:
     half_by: HalfBy = "flag"
     int8_by: Int8By = "calibrate"
     layer_precision_flag: str | None = "OBEY_PRECISION_CONSTRAINTS"
+    layer_preference_flag: str | None = "PREFER_PRECISION_CONSTRAINTS"
     optimization_level: bool = False
     version_compatible: str | None = None
     exclude_lean: str | None = None
@@ -70,6 +71,7 @@ _11 = replace(
     half_by="convert",
     int8_by="qdq",
     layer_precision_flag=None,
+    layer_preference_flag=None,
     plugin_list="all_creators",
     device_memory="device_memory_size_v2",
 )
