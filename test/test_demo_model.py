@@ -69,5 +69,5 @@ def test_a_batch_gives_what_single_images_give(model: ModelFile, backend: str) -
     with create_backend(BackendRequest.parse(backend), model) as opened:
         batched = opened.infer(images).arrays[0].copy()
         singles = np.concatenate([opened.infer(image[None]).arrays[0].copy() for image in images])
-    assert batched.shape == (3, 14, 1600)
+    assert batched.shape == (3, 14, 2100)
     np.testing.assert_allclose(batched, singles, atol=1e-3)

@@ -107,26 +107,16 @@ int cuMemcpyDtoHAsync_v2(void* host, u64 device, size_t size, void*) {
     if (!inside(device_blocks, (uintptr_t)device, size)) return ILLEGAL_ADDRESS;
     return later([=] { std::memcpy(host, (void*)(uintptr_t)device, size); });
 }
-struct Side {
-    size_t x_bytes, y, z, level;
-    unsigned type;
-    const void* host;
-    u64 device;
-    void *array, *reserved;
-    size_t pitch, rows;
-};
-struct Copy3D { Side from, to; size_t width_bytes, height, depth; };
-int cuMemcpy3DAsync_v2(const Copy3D* given, void*) {
-    const Copy3D copy = *given;
-    const size_t rows = copy.to.rows * (copy.depth - 1) + copy.height;
-    if (!inside(device_blocks, (uintptr_t)copy.to.device, copy.to.pitch * (rows - 1) + copy.width_bytes))
+struct Side { size_t x_bytes, y; unsigned type; const void* host; u64 device; void* array; size_t pitch; };
+struct Copy2D { Side from, to; size_t width_bytes, height; };
+int cuMemcpy2DAsync_v2(const Copy2D* given, void*) {
+    const Copy2D copy = *given;
+    if (!inside(device_blocks, (uintptr_t)copy.to.device, copy.to.pitch * (copy.height - 1) + copy.width_bytes))
         return ILLEGAL_ADDRESS;
     return later([=] {
-        for (size_t slice = 0; slice < copy.depth; ++slice)
-            for (size_t row = 0; row < copy.height; ++row)
-                std::memcpy((char*)(uintptr_t)copy.to.device + (slice * copy.to.rows + row) * copy.to.pitch,
-                            (const char*)copy.from.host + (slice * copy.from.rows + row) * copy.from.pitch,
-                            copy.width_bytes);
+        for (size_t row = 0; row < copy.height; ++row)
+            std::memcpy((char*)(uintptr_t)copy.to.device + row * copy.to.pitch,
+                        (const char*)copy.from.host + row * copy.from.pitch, copy.width_bytes);
     });
 }
 

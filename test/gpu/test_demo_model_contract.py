@@ -20,7 +20,7 @@ from trt_perception.models import load_model
 from trt_perception.types import Float32Array
 
 SHAPE = (1, 3, 320, 320)
-OUTPUT = (1, 14, 1600)
+OUTPUT = (1, 14, 2100)
 # Largest difference to ONNX Runtime on the CPU, relative to the norm of its output.
 TOLERANCE = {"tensorrt:fp16": 1e-2, "tensorrt:fp32": 1e-4}
 MODEL = load_model("digits")

@@ -47,19 +47,20 @@ def test_iou_is_the_same_as_in_the_evaluation(torch: Any) -> None:
 
 def test_the_loss_is_small_for_the_truth_and_even_a_thin_digit_between_cells_is_assigned(torch: Any) -> None:
     from tools.digits.loss import Targets, detection_loss
-    from tools.digits.network import CLASS_COUNT, Predictions, cell_centers
+    from tools.digits.network import CLASS_COUNT, STRIDES_PX, Predictions, cell_centers
 
-    centers = cell_centers(20, 20, torch.device("cpu"))
-    cells = len(centers)
+    side_px = 160
+    centers, _ = cell_centers([(side_px // s, side_px // s) for s in STRIDES_PX], torch.device("cpu"))
+    cells = centers.shape[1]
     thin = torch.tensor([[[80.0, 80.0, 3.0, 14.0], [0.0, 0.0, 0.0, 0.0]]])  # cells lie at 76 and 84
     targets = Targets(thin, torch.tensor([[7, 0]]), torch.tensor([[True, False]]))
-    boxes = torch.cat([centers, torch.full((cells, 2), 24.0)], dim=1)[None]
+    boxes = torch.cat([centers.T, torch.full((cells, 2), 24.0)], dim=1)[None]
     logits = torch.full((1, cells, CLASS_COUNT), -12.0, requires_grad=True)
     detection_loss(Predictions(logits, boxes), centers, targets)[0].backward()  # type: ignore[no-untyped-call]
     wanted = torch.nonzero(logits.grad < 0)
     assert set(wanted[:, 2].tolist()) == {7}
 
-    cell = int((centers - thin[0, 0, :2]).abs().sum(dim=1).argmin())
+    cell = int((centers.T - thin[0, 0, :2]).abs().sum(dim=1).argmin())
     right_logits, right_boxes = torch.full((1, cells, CLASS_COUNT), -12.0), boxes.clone()
     right_logits[0, cell, 7] = 12.0
     right_boxes[0, cell] = thin[0, 0]
@@ -78,6 +79,6 @@ def test_folding_batch_norm_changes_no_output(torch: Any) -> None:
         network(images)  # in training mode: gives batch norm statistics other than 0 and 1
         expected = network.eval()(images)
         output = ExportedNet(network).eval()(images)
-    assert output.shape == (2, 14, 1600)
+    assert output.shape == (2, 14, 2100)
     np.testing.assert_allclose(output[:, :4].transpose(1, 2).numpy(), expected.boxes_cxcywh.numpy(), atol=1e-3)
     np.testing.assert_allclose(output[:, 4:].transpose(1, 2).numpy(), expected.logits.sigmoid().numpy(), atol=1e-4)

@@ -142,7 +142,7 @@ def test_a_model_file_is_reported_with_every_artifact(tmp_path: Path) -> None:
     archive_report = reports["torchscript"]
     assert archive_report.missing == ()
     assert archive_report.head is not None and archive_report.head.name == "yolov8"
-    assert [str(o.shape) for o in archive_report.outputs] == ["(1, 14, 1600)"]
+    assert [str(o.shape) for o in archive_report.outputs] == ["(1, 14, 2100)"]
     done = trt_perception(["inspect", path, "--json"])
     document = json.loads(done.stdout)
     assert (done.returncode, document["ready"]) == (0, False)
@@ -158,7 +158,7 @@ def test_the_text_names_everything() -> None:
         "input images: float32 (batch, 3, 320, 320), dynamic axes 0",
         "opset: ai.onnx 17",
         "producer: pytorch",
-        "operators: Conv 17",
+        "operators: Conv 56",
         "metadata task: detect",
         "runs on: onnxruntime, cpu",
         "head: yolov8: 14 rows for 4 + 10 classes",

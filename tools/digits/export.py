@@ -1,6 +1,6 @@
 """Writes the trained network as ONNX and TorchScript, with the metadata that Ultralytics' own exports carry.
 
-Both take `images`, float32 (batch, 3, 320, 320), RGB, 0 to 1, and give `output0`, float32 (batch, 14, 1600): rows 0
+Both take `images`, float32 (batch, 3, 320, 320), RGB, 0 to 1, and give `output0`, float32 (batch, 14, 2100): rows 0
 to 3 are a box's centre x, centre y, width and height in pixels of the input, rows 4 to 13 the classes' scores.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tools.digits.data import LETTERBOX_GREY, SIDE_PX
-from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, ROWS, STRIDE_PX, ConvUnit, DigitNet, decode, decoding
+from tools.digits.network import CLASS_COUNT, MAX_STRIDE_PX, STRIDES_PX, ConvUnit, DigitNet, cell_centers, decode_boxes
 from trt_perception.checksum import file_sha256
 
 OPSET = 17
@@ -50,31 +50,35 @@ class ExportedNet(nn.Module):
     Shapes inside are fixed numbers but for the batch, so that the exported graphs compute none at run time.
     """
 
-    scale: Tensor
-    offset: Tensor
+    centers: Tensor
+    strides: Tensor
 
     def __init__(self, network: DigitNet, side_px: int = SIDE_PX) -> None:
         super().__init__()
         self._network = fold_batch_norm(network.eval())
-        cells = side_px // STRIDE_PX
-        scale, offset = decoding(cells, cells, torch.device("cpu"))
-        self._cell_count = len(scale)
-        self.register_buffer("scale", scale.T[None].contiguous())
-        self.register_buffer("offset", offset.T[None].contiguous())
+        sizes = [(side_px // stride, side_px // stride) for stride in STRIDES_PX]
+        self._cell_counts = [height * width for height, width in sizes]
+        centers, strides = cell_centers(sizes, torch.device("cpu"))
+        self.register_buffer("centers", centers[None])
+        self.register_buffer("strides", strides[None])
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, 320, 320) to (B, 14, 1600)."""
-        raw = self._network.raw(images).reshape(-1, ROWS, self._cell_count)
-        return decode(raw, self.scale, self.offset)
+        """(B, 3, 320, 320) to (B, 14, 2100)."""
+        levels = self._network.levels(images)
+        scores = [level.reshape(-1, CLASS_COUNT, n) for (level, _), n in zip(levels, self._cell_counts, strict=True)]
+        raw = [level.reshape(-1, 4, n) for (_, level), n in zip(levels, self._cell_counts, strict=True)]
+        boxes = decode_boxes(torch.cat(raw, dim=2), self.centers, self.strides)
+        return torch.cat([boxes, torch.cat(scores, dim=2).sigmoid()], dim=1)
 
 
 def fold_batch_norm(network: DigitNet) -> DigitNet:
     """Folds every batch norm into the convolution before it, in place; the network must be in eval mode."""
     for unit in network.modules():
-        if isinstance(unit, ConvUnit) and isinstance(unit.norm, nn.BatchNorm2d):
-            assert isinstance(unit.convolution, nn.Conv2d)
-            unit.convolution = fuse_conv_bn_eval(unit.convolution, unit.norm)
-            unit.norm = nn.Identity()
+        if isinstance(unit, ConvUnit) and isinstance(unit[1], nn.BatchNorm2d):
+            convolution = unit[0]
+            assert isinstance(convolution, nn.Conv2d)
+            unit[0] = fuse_conv_bn_eval(convolution, unit[1])
+            unit[1] = nn.Identity()
     return network
 
 

@@ -38,7 +38,7 @@ class Targets:
 def detection_loss(predictions: Predictions, centers: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
     """Returns the score loss and the weighted box loss, scalars to be added.
 
-    centers: (A, 2), the cells' centres in pixels, in the order of the predictions.
+    centers: (2, A), the cells' centres in pixels, in the order of the predictions.
     """
     owners, goals = _assign(predictions, centers, targets)
     total = goals.sum().clamp(min=1.0)
@@ -63,7 +63,7 @@ def _assign(predictions: Predictions, centers: Tensor, targets: Targets) -> tupl
     boxes = targets.boxes_cxcywh
     iou = intersection_over_union(boxes[:, :, None], predictions.boxes_cxcywh[:, None])  # (B, M, A)
     of_class = torch.gather(scores.transpose(1, 2), 1, targets.class_ids[:, :, None].expand(-1, -1, cells))
-    offset = (centers[None, None] - boxes[:, :, None, :2]).abs()
+    offset = (centers.T[None, None] - boxes[:, :, None, :2]).abs()
     reach = (boxes[:, :, None, 2:] / 2).clamp(min=_SMALLEST_REACH_PX)
     allowed = (offset <= reach).all(dim=-1) & targets.present[:, :, None]
     alignment = of_class.pow(_SCORE_POWER) * iou.pow(_IOU_POWER) * allowed

@@ -1,17 +1,12 @@
-"""The network: a small anchor-free detector made of few plain convolutions, batch norm and ReLU.
+"""The network: a small anchor-free detector, all convolution, batch norm and ReLU, so that every runtime fuses it.
 
-On a GPU every layer of a network this small costs a launch of about 2 us whatever it computes, so the network has few
-of them, and none that runtimes are slow at: 3x3 and 1x1 convolutions, each with its ReLU and at most one addition,
-which runtimes fuse; two nearest-neighbour enlargements; and one formula for all outputs.
-
-A backbone reaches stride 32; what the coarse levels know is added to the finer ones; at stride 8 a single head
-predicts, for every cell, the class scores and a box around it, of whatever size. Levels of their own for large boxes
-would cost further layers, and found less in the same time of training.
+A residual backbone reaches strides 8, 16 and 32; a top-down neck brings what the coarse levels know to the fine one;
+each level's head predicts, for every cell, the class scores and a box relative to the cell's centre.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,24 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CLASS_COUNT = 10
-ROWS = 4 + CLASS_COUNT
-STRIDE_PX = 8
+STRIDES_PX = (8, 16, 32)
 MAX_STRIDE_PX = 32
 
-# Widths by stride. Whole blocks of 16 channels, the least that an AVX-512 or a tensor core computes.
-_WIDTHS = {2: 16, 4: 32, 8: 48, 16: 80, 32: 112}
-_HEAD_WIDTH = 64
-# A box's centre lies at most this far from its cell's, to either side; a box is at most this large.
-_REACH_PX = 64.0
-_LARGEST_PX = 288.0
-# Biases of the head: few cells claim a digit and boxes have a middling size, or the first steps are spent on that.
-_PRIOR_SCORE = -4.6
-_PRIOR_SIZE = -1.7
+_NECK_WIDTH = 48
+_PRIOR_SCORE = 0.01  # start with few cells claiming a digit, or the first steps are spent on unlearning it
+_PRIOR_SIZE_STRIDES = 3.0
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says about a batch, for loss functions: one row per cell, line by line.
+    """What the network says about a batch, for loss functions: one row per cell of all levels, finest level first.
 
     logits: (B, A, 10) class scores before the sigmoid. boxes_cxcywh: (B, A, 4) in pixels of the input.
     """
@@ -45,46 +33,54 @@ class Predictions:
     boxes_cxcywh: Tensor
 
 
-class ConvUnit(nn.Module):
-    """Convolution, batch norm, at most one addition, ReLU (`relu`); `residual` adds the unit's own input."""
+class ConvUnit(nn.Sequential):
+    """Convolution without bias, batch norm, ReLU; `groups=width` makes it depthwise."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, residual: bool = False, relu: bool = True
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+
+
+class SeparableUnit(nn.Sequential):
+    """A depthwise 3x3 convolution, then a 1x1: nearly a 3x3 convolution for a ninth of its work."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(ConvUnit(width, width, 3, groups=width), ConvUnit(width, width, 1))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a bottleneck of half the width, added to their input."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.convolution: nn.Module = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs)
-        self._residual = residual
-        self._relu = relu
+        self.body = nn.Sequential(ConvUnit(width, width // 2, 3), ConvUnit(width // 2, width, 3))
 
-    def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride); addend has the result's shape."""
-        y: Tensor = self.norm(self.convolution(x))
-        if self._residual:
-            y = y + x
-        if addend is not None:
-            y = y + addend
-        return functional.relu(y) if self._relu else y
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) to the same shape."""
+        refined: Tensor = x + self.body(x)
+        return refined
 
 
-def stage(inputs: int, width: int, repeats: int) -> nn.Sequential:
-    """Halves the resolution, then refines `repeats` times."""
-    return nn.Sequential(
-        ConvUnit(inputs, width, stride=2), *(ConvUnit(width, width, residual=True) for _ in range(repeats))
-    )
+class LevelHead(nn.Module):
+    """Scores and boxes of one level, from two branches that do not share weights."""
 
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scores = nn.Sequential(SeparableUnit(width), SeparableUnit(width), nn.Conv2d(width, CLASS_COUNT, 1))
+        self.box = nn.Sequential(SeparableUnit(width), SeparableUnit(width), nn.Conv2d(width, 4, 1))
+        final_scores, final_box = self.scores[-1], self.box[-1]
+        assert isinstance(final_scores, nn.Conv2d) and isinstance(final_box, nn.Conv2d)
+        assert final_scores.bias is not None and final_box.bias is not None
+        nn.init.constant_(final_scores.bias, -torch.log(torch.tensor(1 / _PRIOR_SCORE - 1)).item())
+        nn.init.zeros_(final_box.bias)
+        nn.init.constant_(final_box.bias[2:], _PRIOR_SIZE_STRIDES)
 
-class Head(nn.Sequential):
-    """(B, inputs, H, W) to the raw box and the class logits of each cell, (B, 14, H, W)."""
-
-    def __init__(self, inputs: int) -> None:
-        last = nn.Conv2d(_HEAD_WIDTH, ROWS, 1)
-        assert last.bias is not None
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(last.bias, _PRIOR_SCORE)
-        nn.init.zeros_(last.bias[:2])
-        nn.init.constant_(last.bias[2:4], _PRIOR_SIZE)
-        super().__init__(ConvUnit(inputs, _HEAD_WIDTH), last)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, width, H, W) to logits (B, 10, H, W) and raw boxes (B, 4, H, W)."""
+        return self.scores(x), self.box(x)
 
 
 class DigitNet(nn.Module):
@@ -92,61 +88,58 @@ class DigitNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        width = _WIDTHS
         self.to_stride_8 = nn.Sequential(
-            ConvUnit(3, width[2], stride=2), ConvUnit(width[2], width[4], stride=2), stage(width[4], width[8], 2)
+            ConvUnit(3, 16, 3, 2),
+            ConvUnit(16, 24, 3, 2),
+            Residual(24),
+            ConvUnit(24, 48, 3, 2),
+            Residual(48),
+            Residual(48),
         )
-        self.to_stride_16 = stage(width[8], width[16], 2)
-        self.to_stride_32 = stage(width[16], width[32], 2)
-        self.coarse_to_middle = ConvUnit(width[32], width[16], 1, relu=False)
-        self.neck_middle = ConvUnit(width[16], width[16])
-        self.middle_to_fine = ConvUnit(width[16], _HEAD_WIDTH, 1, relu=False)
-        self.neck_fine = ConvUnit(width[8], _HEAD_WIDTH)
-        self.head = Head(_HEAD_WIDTH)
+        self.to_stride_16 = nn.Sequential(ConvUnit(48, 80, 3, 2), Residual(80), Residual(80))
+        self.to_stride_32 = nn.Sequential(ConvUnit(80, 112, 3, 2), Residual(112))
+        self.laterals = nn.ModuleList(ConvUnit(width, _NECK_WIDTH, 1) for width in (48, 80, 112))
+        self.smoothers = nn.ModuleList(SeparableUnit(_NECK_WIDTH) for _ in STRIDES_PX)
+        self.heads = nn.ModuleList(LevelHead(_NECK_WIDTH) for _ in STRIDES_PX)
 
-    def raw(self, images: Tensor) -> Tensor:
-        """Returns the head's output, (B, 14, H / 8, W / 8)."""
+    def levels(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Returns logits and raw boxes per level, as LevelHead does, finest first."""
         fine = self.to_stride_8(images)
         middle = self.to_stride_16(fine)
         coarse = self.to_stride_32(middle)
-        middle = self.neck_middle(middle, _enlarged(self.coarse_to_middle(coarse)))
-        fine = self.neck_fine(fine, _enlarged(self.middle_to_fine(middle)))
-        found: Tensor = self.head(fine)
-        return found
+        lateral_fine, lateral_middle, lateral_coarse = (
+            lateral(features) for lateral, features in zip(self.laterals, (fine, middle, coarse), strict=True)
+        )
+        neck_middle = lateral_middle + functional.interpolate(lateral_coarse, scale_factor=2.0, mode="nearest")
+        neck_fine = lateral_fine + functional.interpolate(neck_middle, scale_factor=2.0, mode="nearest")
+        necks = (neck_fine, neck_middle, lateral_coarse)
+        return [head(smoother(neck)) for head, smoother, neck in zip(self.heads, self.smoothers, necks, strict=True)]
 
     def forward(self, images: Tensor) -> Predictions:
         """Predicts for a batch of any size and any height and width that are multiples of 32."""
-        raw = self.raw(images)
-        scale, offset = decoding(raw.shape[2], raw.shape[3], raw.device)
-        rows = raw.flatten(2).transpose(1, 2)
-        return Predictions(rows[..., 4:], decode(rows[..., :4].float(), scale[:, :4], offset[:, :4]))
+        levels = self.levels(images)
+        logits = torch.cat([scores.flatten(2) for scores, _ in levels], dim=2)
+        raw = torch.cat([box.flatten(2) for _, box in levels], dim=2)
+        centers, strides = cell_centers([(scores.shape[2], scores.shape[3]) for scores, _ in levels], raw.device)
+        return Predictions(logits.transpose(1, 2), decode_boxes(raw.float(), centers, strides).transpose(1, 2))
 
 
-def _enlarged(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+def cell_centers(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns the cells' centres (2, A), x then y, and strides (1, A), both in pixels, for levels of these sizes."""
+    centers, strides = [], []
+    for (height, width), stride in zip(sizes_hw, STRIDES_PX, strict=True):
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        centers.append((torch.stack([x, y]).flatten(1) + 0.5) * stride)
+        strides.append(torch.full((1, height * width), float(stride)))
+    return torch.cat(centers, dim=1).to(device), torch.cat(strides, dim=1).to(device)
 
 
-@functools.lru_cache(maxsize=8)
-def cell_centers(height: int, width: int, device: torch.device) -> Tensor:
-    """Returns the centres of height x width cells, (A, 2), x then y, in pixels."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return ((torch.stack([x, y], dim=2).reshape(-1, 2) + 0.5) * STRIDE_PX).to(device)
+def decode_boxes(raw: Tensor, centers: Tensor, strides: Tensor) -> Tensor:
+    """Turns raw boxes (B, 4, A) into centre x, y, width and height in pixels, (B, 4, A).
 
-
-@functools.lru_cache(maxsize=8)
-def decoding(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns scale and offset, (A, 14) each, of `decode` for height x width cells."""
-    centers = cell_centers(height, width, device)
-    scores = torch.ones(len(centers), CLASS_COUNT, device=device)
-    scale = torch.cat([torch.full_like(centers, 2 * _REACH_PX), torch.full_like(centers, _LARGEST_PX), scores], dim=1)
-    offset = torch.cat([centers - _REACH_PX, torch.zeros_like(centers), torch.zeros_like(scores)], dim=1)
-    return scale, offset
-
-
-def decode(raw: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Raw outputs to centre x, centre y, width, height in pixels and class scores; shapes broadcast.
-
-    A centre is an offset from the cell's centre, because a thin digit may lie between the centres of all cells; a size
-    is a share of the largest; a score is its own sigmoid. One formula for all, so that it is one layer.
+    A centre is an offset from the cell's centre and a size is always positive, both in strides. Offsets rather than
+    distances to the sides, because a thin digit may lie between the centres of all cells.
     """
-    return raw.sigmoid() * scale + offset
+    xy = centers + raw[:, :2] * strides
+    wh = functional.softplus(raw[:, 2:]) * strides
+    return torch.cat([xy, wh], dim=1)

@@ -19,7 +19,7 @@ from trt_perception.scenes import heldout_scenes
 from trt_perception.types import Detections, Image, Thresholds
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Input float32 (1, 3, 320, 320) to raw output float32 (1, 14, 1600)."""
+"""Input float32 (1, 3, 320, 320) to raw output float32 (1, 14, 2100)."""
 
 HELDOUT_SEED = 2024
 

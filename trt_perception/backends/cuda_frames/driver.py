@@ -38,7 +38,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cuMemsetD8Async": (_address, ctypes.c_ubyte, _size, _pointer),
     "cuMemcpyHtoDAsync_v2": (_address, _pointer, _size, _pointer),
     "cuMemcpyDtoHAsync_v2": (_pointer, _address, _size, _pointer),
-    "cuMemcpy3DAsync_v2": (_pointer, _pointer),
+    "cuMemcpy2DAsync_v2": (_pointer, _pointer),
     "cuModuleLoadData": (_pointer, ctypes.c_char_p),
     "cuModuleGetFunction": (_pointer, _pointer, ctypes.c_char_p),
     "cuModuleUnload": (_pointer,),
@@ -177,27 +177,22 @@ def is_page_locked(address: int) -> bool:
 _SIDE: tuple[tuple[str, Any], ...] = (
     ("x_bytes", _size),
     ("y", _size),
-    ("z", _size),
-    ("level", _size),
     ("type", _unsigned),
     ("host", _pointer),
     ("device", _address),
     ("array", _pointer),
-    ("reserved", _pointer),
     ("pitch", _size),
-    ("rows", _size),
 )
 
 
-class _Copy3D(ctypes.Structure):
-    """CUDA_MEMCPY3D."""
+class _Copy2D(ctypes.Structure):
+    """CUDA_MEMCPY2D."""
 
     _fields_ = [
         *((f"src_{name}", kind) for name, kind in _SIDE),
         *((f"dst_{name}", kind) for name, kind in _SIDE),
         ("width_bytes", _size),
         ("height", _size),
-        ("depth", _size),
     ]
 
 
@@ -206,28 +201,27 @@ class RowsUpload:
 
     def __init__(self, step: int, row_bytes: int, rows: int, group: int, every: int) -> None:
         """rows: how many; step: bytes from one to the next; `group` of them are taken, begun again every `every`."""
-        if group == 1:
-            step, group, every = step * every, rows, rows
-        self._copy = _Copy3D(
-            src_type=_HOST,
-            src_pitch=step,
-            src_rows=every,
-            dst_type=_DEVICE,
-            dst_pitch=row_bytes,
-            dst_rows=group,
-            width_bytes=row_bytes,
-            height=group,
-            depth=rows // group,
-        )
-        self._reference = ctypes.byref(self._copy)
-        self._enqueue = quick("cuMemcpy3DAsync_v2")
+        self._copies = [
+            _Copy2D(
+                src_type=_HOST,
+                src_pitch=step * every,
+                dst_type=_DEVICE,
+                dst_pitch=row_bytes * group,
+                width_bytes=row_bytes,
+                height=rows // group,
+            )
+            for _ in range(group)
+        ]
+        self._step, self._row_bytes = step, row_bytes
+        self._enqueue = quick("cuMemcpy2DAsync_v2")
 
     def queue(self, device: int, host: int, stream: int) -> None:
         """Addresses as numbers."""
-        self._copy.src_host = host
-        self._copy.dst_device = device
-        if code := self._enqueue(self._reference, stream):
-            require_success("cuMemcpy3DAsync", code)
+        for copy in self._copies:
+            copy.src_host, copy.dst_device = host, device
+            if code := self._enqueue(ctypes.byref(copy), stream):
+                require_success("cuMemcpy2DAsync", code)
+            host, device = host + self._step, device + self._row_bytes
 
 
 class TimingEvent:

@@ -23,6 +23,8 @@ _PACKED, _UYVY, _YUYV, _NV12, _NV21 = range(5)
 _WEIGHT_ONE = 2048
 # Leaving rows out pays where it saves at least so much of the copy, since row by row is slower than all at once.
 _WORTHWHILE_SHARE = 0.8
+# Each row of a group takes a copy of its own; a row of the input lies between two of the picture.
+_LARGEST_GROUP = 4
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,13 @@ def _pattern(rows: AnyArray) -> RowPattern | None:
     group = int(ends[0]) + 1 if ends.size else rows.size
     if rows.size % group:
         return None
-    groups = rows.reshape(-1, group)
-    every = int(groups[1, 0] - groups[0, 0]) if len(groups) > 1 else group
     first = int(rows[0])
+    if group == rows.size:
+        return RowPattern(first, 1, 1)
+    groups = rows.reshape(-1, group)
+    every = int(groups[1, 0] - groups[0, 0])
     expected = first + every * np.arange(len(groups))[:, None] + np.arange(group)
-    return RowPattern(first, group, every) if (groups == expected).all() else None
+    return RowPattern(first, group, every) if group <= _LARGEST_GROUP and (groups == expected).all() else None
 
 
 @dataclass(frozen=True, eq=False)

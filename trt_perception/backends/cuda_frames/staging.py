@@ -87,7 +87,7 @@ def _pieces(plane: StagedRows) -> list[_Piece]:
 def _direct(plane: StagedRows) -> _Direct:
     pattern = plane.pattern
     assert pattern is not None
-    touching = plane.step == plane.row_bytes and pattern.every == pattern.group
+    touching = plane.step == plane.row_bytes and pattern.every == 1
     return _Direct(
         plane.first + pattern.first * plane.step,
         HEADER_BYTES + plane.staged_at,
