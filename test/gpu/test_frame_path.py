@@ -130,7 +130,7 @@ def test_each_stage_takes_its_time(fast: Detector, plain: Detector) -> None:
     given = frame("bgr8", 640, 480)
     times = [detector.detect(given).times for detector in (fast, plain) for _ in range(30)]
     for one in times[:30]:
-        assert len(one.durations_ms()) == 5 and one.device_to_host_ns == 0
+        assert len(one.durations_ms()) == 5 and one.device_to_host_ns
         assert 0 < one.around_on_device_ns < one.preprocess_ns + one.postprocess_ns
         assert one.host_to_device_ns is not None and one.host_to_device_ns > 0
     # One by the clock that kernels read, the other by events, around the same network.
