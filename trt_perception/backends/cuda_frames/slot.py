@@ -160,11 +160,15 @@ class FrameSlot:
         )
         return FramePathResult(tuple([self._found(index) for index in range(self._frames)]), times)
 
+    def settle(self) -> None:
+        """Waits for what was launched, whatever came of it."""
+        with suppress(BackendError):
+            self._session.synchronize()
+
     def close(self) -> None:
         """Frees everything when the stream is done; a second call does nothing."""
         # After a failed kernel every call fails; what can be freed is freed all the same.
-        with suppress(BackendError):
-            self._session.synchronize()
+        self.settle()
         self._undo.close()
 
     def _forget(self) -> None:
