@@ -10,6 +10,7 @@ static Index threadIdx, blockIdx, blockDim = {1, 1, 1};
 #define __global__
 #define __shared__ static
 static inline void __syncthreads() {}
+static inline void __threadfence_system() {}
 static inline u32 atomicAdd(u32* at, u32 value) { const u32 old = *at; *at += value; return old; }
 static inline u32 atomicOr(u32* at, u32 value) { const u32 old = *at; *at |= value; return old; }
 static inline u64 device_time() { return (u64)std::chrono::steady_clock::now().time_since_epoch().count(); }

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test.camera_encodings import encode
 from test.gpu.conftest import TACTICS
+from test.gpu.frame_checks import assert_flat_memory, assert_stage_times, frame
 from test.gpu.memory import BLOCK, left_behind
 from test.gpu.networks import SIDE, write_network
 from trt_perception.backends.cuda_frames.driver import is_page_locked
 from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.detector import Detector
-from trt_perception.encodings import camera_frame, decode_frame, frame_of_image
+from trt_perception.encodings import decode_frame, frame_of_image
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions
@@ -29,7 +29,6 @@ from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Detections, FrameResult, Image, Thresholds
 
 FRAMES = 10_000
-RNG = np.random.default_rng(21)
 # The small network's scores and boxes mean nothing, but there are many of them.
 SMALL = ModelFile(
     name="small",
@@ -70,13 +69,6 @@ def dynamic(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> BuildResul
     low, high = (1, 3, SIDE, SIDE), (4, 3, SIDE, SIDE)
     shapes = ShapeOptions({"images": low}, {"images": high}, {"images": high})
     return build_engine(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS))
-
-
-def frame(encoding: str = "bgr8", width: int = 160, height: int = 120, padding: int = 0) -> CameraFrame:
-    names = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
-    bgr = RNG.integers(0, 256, (height, width, 3), np.uint8)
-    sent = encode(bgr, names.get(encoding, encoding), padding)
-    return camera_frame(encoding, width, height, sent.step, sent.data)
 
 
 def assert_same(found: Detections, expected: Detections) -> None:
@@ -127,15 +119,7 @@ def test_thresholds_change_between_frames(fast: Detector, plain: Detector) -> No
 
 
 def test_each_stage_takes_its_time(fast: Detector, plain: Detector) -> None:
-    given = frame("bgr8", 640, 480)
-    times = [detector.detect(given).times for detector in (fast, plain) for _ in range(30)]
-    for one in times[:30]:
-        assert len(one.durations_ms()) == 5 and one.device_to_host_ns == 0
-        assert 0 < one.around_on_device_ns < one.preprocess_ns + one.postprocess_ns
-        assert one.host_to_device_ns is not None and one.host_to_device_ns > 0
-    # One by the clock that kernels read, the other by events, around the same network.
-    ours, judges = (np.median([one.inference_ns for one in part]) for part in (times[5:30], times[35:]))
-    assert 0.4 * judges - 10_000 < ours < 2.5 * judges + 10_000
+    assert_stage_times(fast, plain, least=0.4)
 
 
 def test_memory_that_both_share_gives_the_same(small_fp32: BuildResult, plain: Detector) -> None:
@@ -232,15 +216,7 @@ def test_open_and_close_leave_no_device_memory_behind(small_fp32: BuildResult) -
 
 
 def test_device_memory_is_flat_over_many_frames(fast: Detector) -> None:
-    sizes = [(640, 480), (1280, 720), (320, 240)]
-    given = [frame(encoding, *size) for size in sizes for encoding in ("bgr8", "nv12", "yuyv")]
-
-    def frames(count: int) -> None:
-        for index in range(count):
-            fast.detect(given[index % len(given)])
-
-    frames(100)
-    assert left_behind(lambda: frames(FRAMES)) <= BLOCK
+    assert_flat_memory(fast, FRAMES)
 
 
 def test_the_demo_models_detections_are_the_plain_ways(cache: Path) -> None:

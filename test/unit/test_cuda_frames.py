@@ -221,7 +221,8 @@ def test_frames_of_any_size_one_after_the_other(opened: Any) -> None:
         assert_plain(result.found[0], frame)
         times = result.times
         assert min(times.preprocess_ns, times.inference_ns, times.postprocess_ns, times.host_to_device_ns) > 0
-        assert times.device_to_host_ns == 0
+        # Little is written, which takes less than the clock's step at times.
+        assert times.device_to_host_ns is not None and times.device_to_host_ns >= 0
         assert times.around_on_device_ns == times.preprocess_ns + times.postprocess_ns
     with pytest.raises(BackendError, match="got 2 frames; this path takes 1 to 1"):
         path.run(FRAMES[:2], CHOICE)
@@ -263,6 +264,41 @@ def test_frames_on_streams(opened: Any) -> None:
             assert_plain(one, FRAMES[index])
         assert result.times.busy_ns > 0
     assert network.bound == [(1, 0), (1, 1), (1, 2)]
+
+
+class OneStreamOnly(Network):
+    """Cannot be bound to a further stream while `refuses`."""
+
+    refuses = True
+
+    def bind(self, session: FrameSession, batch: int, index: int) -> Bound:
+        if index and self.refuses:
+            raise BackendError("no room for another one")
+        return super().bind(session, batch, index)
+
+
+def test_a_stream_that_cannot_be_had_is_made_once(opened: Any, driver: ctypes.CDLL) -> None:
+    network = OneStreamOnly(averages)
+    path = opened(network, streams=2)
+    live = []
+    for _ in range(3):
+        with pytest.raises(BackendError, match="no room"):
+            path.run(FRAMES[:2], CHOICE)
+        live.append(driver.test_live_objects())
+    assert live[0] == live[1] == live[2]
+    network.refuses = False
+    for found, frame in zip(path.run(FRAMES[:2], CHOICE).found, FRAMES, strict=False):
+        assert_plain(found, frame)
+
+
+def test_a_frame_that_fails_leaves_none_on_its_way(opened: Any, driver: ctypes.CDLL) -> None:
+    path = opened(Network(averages), streams=2)
+    path.run(FRAMES[:2], CHOICE)
+    driver.test_fail_synchronizations(1)
+    with pytest.raises(BackendError, match="cuStreamSynchronize"):
+        path.run(FRAMES[:2], CHOICE)
+    for found, frame in zip(path.run(FRAMES[2:4], CHOICE).found, FRAMES[2:], strict=False):
+        assert_plain(found, frame)
 
 
 def test_more_sizes_than_are_kept(opened: Any) -> None:

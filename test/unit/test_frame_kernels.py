@@ -312,4 +312,4 @@ def test_the_compiler_still_makes_the_same_ptx() -> None:
 
 def test_the_structures_have_the_kernels_sizes() -> None:
     assert (HEADER_BYTES, ctypes.sizeof(InputStruct), ctypes.sizeof(OutputStruct)) == (64, 56, 64)
-    assert (ctypes.sizeof(ChoiceHeader), RESULT_BYTES) == (32, 48 + 32 * CAPACITY)
+    assert (ctypes.sizeof(ChoiceHeader), RESULT_BYTES) == (32, 64 + 32 * CAPACITY)

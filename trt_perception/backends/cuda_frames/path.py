@@ -63,6 +63,7 @@ class CudaFramePath:
         self._table_classes = max(plan.class_count, _UNNAMED_CLASSES)
         self._geometries: dict[tuple[str, int, int, int, bool], GeometryOnDevice] = {}
         self._slots: dict[int, FrameSlot] = {}
+        self._further_sessions: dict[int, FrameSession] = {}
         self._closed = False
         self._closing = ExitStack()
         try:
@@ -122,10 +123,16 @@ class CudaFramePath:
         self, frames: Sequence[CameraFrame], geometries: Sequence[GeometryOnDevice], addresses: Sequence[int]
     ) -> FramePathResult:
         slots = [self._stream_slot(index) for index in range(len(frames))]
-        for slot, frame, geometry, address in zip(slots, frames, geometries, addresses, strict=True):
-            slot.stage([frame], [geometry], [address])
-            slot.launch()
-        finished = [slot.finish() for slot in slots]
+        try:
+            for slot, frame, geometry, address in zip(slots, frames, geometries, addresses, strict=True):
+                slot.stage([frame], [geometry], [address])
+                slot.launch()
+            finished = [slot.finish() for slot in slots]
+        except BaseException:
+            # The next frames may not meet one of these on its way.
+            for slot in slots:
+                slot.settle()
+            raise
         span_ns = max(slot.span_ns[1] for slot in slots) - min(slot.span_ns[0] for slot in slots)
         return FramePathResult(
             tuple(one.found[0] for one in finished), _shared_times([one.times for one in finished], span_ns)
@@ -143,9 +150,9 @@ class CudaFramePath:
     def _stream_slot(self, index: int) -> FrameSlot:
         """The slot on the index-th stream; the first uses the given session."""
         if index not in self._slots:
-            session = self._session
-            if index:
-                session = session.second_stream()
+            session = self._session if index == 0 else self._further_sessions.get(index)
+            if session is None:
+                session = self._further_sessions[index] = self._session.second_stream()
                 self._closing.callback(session.close)
             self._slots[index] = self._new_slot(session, 1, index)
         return self._slots[index]

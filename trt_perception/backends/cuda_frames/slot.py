@@ -141,12 +141,14 @@ class FrameSlot:
             self._uploaded.wait()
             upload_ns = self._begun.nanoseconds_until(self._uploaded)
             self._session.synchronize()
-        uploaded, prepared, inferred, ended = self._views[0].times_ns()
+        uploaded, prepared, inferred, chosen, ended = self._views[0].times_ns()
         for view in self._views[1:]:
-            ended = max(ended, view.times_ns()[-1])
+            *_, own_chosen, own_ended = view.times_ns()
+            chosen, ended = max(chosen, own_chosen), max(ended, own_ended)
         self.span_ns = uploaded - upload_ns, ended
-        # Boxes are written to the host by the kernel that chooses them; raw outputs are copied.
-        choose_ns, download_ns = (ended - inferred, 0) if self._chosen is not None else (0, ended - inferred)
+        # Where nothing is chosen on the device, raw outputs are copied straight after the network.
+        choose_ns = chosen - inferred if self._chosen is not None else 0
+        download_ns = ended - inferred - choose_ns
         times = StageTimes(
             preprocess_ns=prepared - uploaded,
             inference_ns=inferred - prepared,
@@ -158,11 +160,15 @@ class FrameSlot:
         )
         return FramePathResult(tuple([self._found(index) for index in range(self._frames)]), times)
 
+    def settle(self) -> None:
+        """Waits for what was launched, whatever came of it."""
+        with suppress(BackendError):
+            self._session.synchronize()
+
     def close(self) -> None:
         """Frees everything when the stream is done; a second call does nothing."""
         # After a failed kernel every call fails; what can be freed is freed all the same.
-        with suppress(BackendError):
-            self._session.synchronize()
+        self.settle()
         self._undo.close()
 
     def _forget(self) -> None:
@@ -232,7 +238,7 @@ class FrameSlot:
             return
         self._kernels.mark(self._session, self._times.address, 2, results)
         self._download_raw()
-        self._kernels.mark(self._session, self._times.address, 3, results)
+        self._kernels.mark(self._session, self._times.address, 4, results)
 
 
 def _recorded(stream: int, work: Callable[[], None]) -> Graph:

@@ -73,8 +73,7 @@ class GeometryOnDevice:
 
 
 def _pieces(plane: StagedRows) -> list[_Piece]:
-    group = plane.pattern.group if plane.pattern is not None else 1
-    rows = max(_PIECE_BYTES // (plane.row_bytes * group), 1) * group
+    rows = max(_PIECE_BYTES // plane.row_bytes, 1)
     found = []
     for begin in range(0, plane.taken, rows):
         end = min(begin + rows, plane.taken)

@@ -17,8 +17,9 @@ CAPACITY = 1024
 GROUPS = 8
 COUNTER_BYTES = 8
 CANDIDATE_BYTES = 32
-RESULT_HEADER_BYTES = 48
-TIMES_BYTES = 32
+RESULT_HEADER_BYTES = 64
+TIMES_BYTES = 48
+_POINTS = 5  # of time
 RESULT_BYTES = RESULT_HEADER_BYTES + CAPACITY * CANDIDATE_BYTES
 TYPES = {"float32": 0, "float16": 1, "uint8": 2}
 _HEADS = {"yolov8": 0, "yolov5": 1, "yolox": 2, "end_to_end": 3}
@@ -137,8 +138,8 @@ class ResultView:
         self._class_ids = floats.view(np.int32)[:, 5]
 
     def times_ns(self) -> list[int]:
-        """When the device had uploaded, prepared, inferred and ended, by its own clock."""
-        times: list[int] = self._times.tolist()
+        """When the device had uploaded, prepared, inferred, chosen and ended, by its own clock."""
+        times: list[int] = self._times[:_POINTS].tolist()
         return times
 
     def read(self) -> tuple[Survivors | None, int]:

@@ -4,6 +4,7 @@
 // float32 arithmetic without contraction), so that both give the same detections. tools/cuda/compile_kernels.py makes
 // the PTX; test/unit/test_frame_kernels.py compiles this file for the processor (one thread a block) and compares.
 typedef unsigned char u8;
+typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -35,7 +36,7 @@ __device__ static inline float half_value(unsigned short bits) {
 
 // When the device came to each point of a run, nanoseconds of its clock. Events would do as well, but in a CUDA graph
 // each takes as long as a small kernel, and asking for their distance takes the host longer than that.
-struct Times { u64 uploaded, prepared, inferred, ended; };
+struct Times { u64 uploaded, prepared, inferred, chosen, ended, unused; };
 
 // ---------------------------------------------------------------------------------------------- bytes to tensor ---
 
@@ -307,16 +308,14 @@ __device__ static inline Result* result_of(u8* results, u64 image) {
     return (Result*)(results + image * (sizeof(Result) + CAPACITY * sizeof(Candidate)));
 }
 
-__device__ static void suppress_image(const Output& out, const Choice* choice, const Candidate* candidates,
-                                      Counter* counters, u8* results) {
+// How many candidates stay: those of `sorted` that `kept` numbers, best first.
+__device__ static u32 suppress_image(const Output& out, const Choice* choice, const Candidate* candidates,
+                                     Counter* counters, Result* result, Candidate* sorted, u16* kept) {
     __shared__ u64 keys[CAPACITY];
-    __shared__ Candidate sorted[CAPACITY];
     __shared__ u8 alive[CAPACITY];
     const u64 image = blockIdx.x;
     const Candidate* list = candidates + image * CAPACITY;
     Counter* counter = counters + image;
-    Result* result = result_of(results, image);
-    Candidate* kept = (Candidate*)(result + 1);
     const u32 count = counter->count;
     const u32 trouble = counter->trouble ? counter->trouble : count > CAPACITY ? TOO_MANY : NONE;
     __syncthreads();
@@ -325,9 +324,8 @@ __device__ static void suppress_image(const Output& out, const Choice* choice, c
         counter->trouble = 0;
         result->candidates = count;
         result->trouble = trouble;
-        result->count = 0;
     }
-    if (trouble) return;
+    if (trouble) return 0;
     // Scores are above a threshold of 0 or more, so that their bits are in their order.
     for (u32 i = threadIdx.x; i < count; i += blockDim.x)
         keys[i] = (u64)(0xffffffffu - float_bits(list[i].score)) << 32 | (u32)list[i].box;
@@ -343,12 +341,12 @@ __device__ static void suppress_image(const Output& out, const Choice* choice, c
     u32 found = 0;
     if (!out.needs_nms) {
         found = count < wanted ? count : wanted;
-        for (u32 i = threadIdx.x; i < found; i += blockDim.x) kept[i] = sorted[i];
+        for (u32 i = threadIdx.x; i < found; i += blockDim.x) kept[i] = i;
     }
     for (u32 i = 0; out.needs_nms && i < count && found < wanted; ++i) {
         if (!alive[i]) continue;
         const Candidate best = sorted[i];
-        if (threadIdx.x == 0) kept[found] = best;
+        if (threadIdx.x == 0) kept[found] = i;
         ++found;
         const float area = multiply(add(best.right, -best.left), add(best.bottom, -best.top));
         for (u32 j = i + 1 + threadIdx.x; j < count; j += blockDim.x) {
@@ -363,20 +361,31 @@ __device__ static void suppress_image(const Output& out, const Choice* choice, c
         }
         __syncthreads();
     }
-    if (threadIdx.x == 0) result->count = found;
+    return found;
 }
 
 // One block an image. Greedy suppression as nms.py does it, equal scores in the order of the boxes.
 extern "C" __global__ void suppress(Output out, const Choice* choice, const Candidate* candidates, Counter* counters,
                                     Times* times, u8* results) {
-    suppress_image(out, choice, candidates, counters, results);
-    if (threadIdx.x) return;
+    __shared__ Candidate sorted[CAPACITY];
+    __shared__ u16 kept[CAPACITY];
     Result* result = result_of(results, blockIdx.x);
+    const u32 found = suppress_image(out, choice, candidates, counters, result, sorted, kept);
+    __syncthreads();
+    const u64 chosen = device_time();
+    // Results lie in the host's memory: what is written is there when the fence has passed.
+    Candidate* boxes = (Candidate*)(result + 1);
+    for (u32 i = threadIdx.x; i < found; i += blockDim.x) boxes[i] = sorted[kept[i]];
+    __threadfence_system();
+    __syncthreads();
+    if (threadIdx.x) return;
+    result->count = found;
     result->times = *times;
+    result->times.chosen = chosen;
     result->times.ended = device_time();
 }
 
-// One thread; for outputs that come down as they are. step: 2 behind the network, 3 behind the copies.
+// One thread; for outputs that come down as they are. step: 2 behind the network, 4 behind the copies.
 extern "C" __global__ void mark(Times* times, int step, u8* results) {
     ((u64*)times)[step] = device_time();
     result_of(results, 0)->times = *times;
