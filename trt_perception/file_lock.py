@@ -15,6 +15,8 @@ from trt_perception.errors import WriteError
 def file_lock(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Holds the lock of `target` (a hidden file beside it, gone afterwards); waits while another process has it.
 
+    Of a process that is killed the empty file stays, not the lock; the next holder takes it away.
+
     on_wait: called once if it has to wait. Raises WriteError where no file can be written.
     """
     lock = target.with_name(f".{target.name}.lock")

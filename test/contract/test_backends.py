@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -372,10 +372,12 @@ def test_the_reason_of_an_earlier_failure_is_kept(subject: Subject) -> None:
     backend.explain_fallback("the other one is broken")
     backend.open()
     assert backend.info.fallback_reason == "the other one is broken"
-    backend._info = replace(backend.info, notes=("noted when the first frame came",))
+    before = backend.info.notes
+    backend._add_notes("noted when the first frame came")
+    assert backend.info.notes == (*before, "noted when the first frame came")
     backend.explain_fallback(None)
     assert backend.info.fallback_reason is None
-    assert backend.info.notes == ("noted when the first frame came",)
+    assert backend.info.notes == (*before, "noted when the first frame came")
 
 
 def test_a_device_that_it_does_not_have(subject: Subject) -> None:

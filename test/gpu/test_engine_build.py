@@ -257,7 +257,8 @@ sys.exit(command.run(args))
     child.wait(timeout=30)
     assert time.monotonic() - start < 5
     assert child.returncode == -signal.SIGINT
-    assert list(tmp_path.iterdir()) == []
+    # The lock was the kernel's and is free; its empty file goes with the next build.
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".model.engine.lock"])
 
 
 def test_no_room_for_the_engine_tells_its_size(small_fp16: BuildResult, caplog: pytest.LogCaptureFixture) -> None:

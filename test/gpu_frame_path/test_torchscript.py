@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ from trt_perception.evaluation import pairwise_iou
 from trt_perception.heldout import heldout_scenes
 from trt_perception.types import AnyArray, Detections, Thresholds
 
-torch: Any = pytest.importorskip("torch", reason="torch is not installed")
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
 if torch.version.cuda is None:
     pytest.skip("this torch was built without CUDA", allow_module_level=True)
 
@@ -31,7 +34,7 @@ FRAME = random_frame("nv12", 320, 180, 9)
 class Averages(torch.nn.Module):
     """Boxes and scores that depend on the picture: (batch, 4 + classes, cells of 16x16)."""
 
-    def forward(self, pictures: Any) -> Any:
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         means = torch.nn.functional.avg_pool2d(pictures, 16).flatten(2)
         return torch.cat((means[:, :1] * 150, means * 100, means), dim=1)
 
@@ -39,7 +42,7 @@ class Averages(torch.nn.Module):
 class Unrecordable(torch.nn.Module):
     """Looks at its values on the host, which a CUDA graph cannot hold."""
 
-    def forward(self, pictures: Any) -> Any:
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         means = torch.nn.functional.avg_pool2d(pictures, 16).flatten(2)
         if float(means.max()) > 2.0:
             means = means * 0.0

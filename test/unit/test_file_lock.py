@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -48,6 +50,25 @@ def test_who_waits_is_told_once(tmp_path: Path) -> None:
     assert entered.wait(10)
     thread.join(10)
     assert told == ["waits"]
+
+
+def test_a_holder_that_is_killed_holds_nobody_up(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from trt_perception.file_lock import file_lock
+with file_lock(Path({str(tmp_path / "target")!r}), lambda: None):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.kill()
+    waited: list[bool] = []
+    with file_lock(tmp_path / "target", lambda: waited.append(True)):
+        pass
+    assert waited == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

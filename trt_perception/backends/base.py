@@ -171,9 +171,8 @@ class Backend(abc.ABC):
 
     def _add_notes(self, *notes: str) -> None:
         """What turns out after _open; an open backend's info has it from then on."""
-        if self._opened_as is not None:
-            self._opened_as = replace(self._opened_as, notes=(*self._opened_as.notes, *notes))
-            self.explain_fallback(self._stands_in)
+        if self._info is not None:
+            self._info = replace(self._info, notes=(*self._info.notes, *notes))
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -180,8 +180,7 @@ class TensorRtBackend(Backend):
                 return str(error)
             self._runner.close_first(path.close)
             self._path = path
-        if path.notes and self._info is not None:
-            self._info = replace(self._info, notes=(*self._info.notes, *path.notes))
+        self._add_notes(*path.notes)
         return path
 
     @property

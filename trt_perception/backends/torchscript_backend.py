@@ -7,7 +7,7 @@ import threading
 import time
 import zipfile
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,8 +152,7 @@ class TorchScriptBackend(Backend):
     def _gpu_module(self, torch: Any, notes: list[str]) -> GpuModule:
         def tell(note: str) -> None:
             notes.append(note)
-            if self._info is not None:
-                self._info = replace(self._info, notes=(*self._info.notes, note))
+            self._add_notes(note)
 
         settings: TorchScriptSettings = self.settings
         # Kernels of fused operators for every batch that is recorded; further shapes share some that take longer.
@@ -213,8 +212,7 @@ class TorchScriptBackend(Backend):
             self._close_path()
             return str(error)
         reason = network.no_graph_reason
-        notes = (*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
-        self._info = replace(self.info, notes=(*self.info.notes, *notes))
+        self._add_notes(*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
         return self._path
 
     def _close_path(self) -> None:

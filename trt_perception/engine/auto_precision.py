@@ -31,10 +31,11 @@ _CANDIDATES = {REFERENCE: (False, False), "fp16": (True, False), "int8": (True, 
 
 @dataclass(frozen=True)
 class Measured:
-    """One precision: busy_ns is the median of both copies and inference; map50 counts FP32's detections as truth."""
+    """One precision: inference_ns is the median on the device, without the copies, which are the same for all of them
+    and vary by more than precisions differ; map50 counts FP32's detections as truth."""
 
     precision: str
-    busy_ns: int
+    inference_ns: int
     map50: float
 
 
@@ -50,12 +51,12 @@ def choose_precision(measured: Sequence[Measured], max_drop: float) -> Choice:
     """The fastest whose map50 lies no more than max_drop (0..1) below the reference's, which is always allowed."""
     reference = next(entry for entry in measured if entry.precision == REFERENCE)
     allowed = [e for e in measured if e is reference or reference.map50 - e.map50 <= max_drop]
-    fastest = min(allowed, key=lambda entry: entry.busy_ns)
+    fastest = min(allowed, key=lambda entry: entry.inference_ns)
     reasons: list[str] = []
     for entry in measured:
         drop = reference.map50 - entry.map50
         verdict = "taken" if entry is fastest else "slower" if entry in allowed else f"loses more than {max_drop:g}"
-        reasons.append(f"{entry.precision}: {entry.busy_ns / 1e6:.3f} ms, mAP50 drop {drop:.4f}: {verdict}")
+        reasons.append(f"{entry.precision}: {entry.inference_ns / 1e6:.3f} ms, mAP50 drop {drop:.4f}: {verdict}")
     return Choice(fastest.precision, tuple(reasons))
 
 
@@ -79,9 +80,9 @@ def build_fastest(
     for precision, (fp16, int8) in _CANDIDATES.items():
         wanted = replace(options, save_engine=None, fp16=fp16, int8=int8)
         result = build_engine(wanted, model.input, progress=ProgressBar(), during_build=during_build)
-        found, busy_ns = _run(model, result, images)
+        found, inference_ns = _run(model, result, images)
         truth = found if truth is None else truth
-        measured.append(Measured(precision, busy_ns, mean_average_precision(found, truth).map50))
+        measured.append(Measured(precision, inference_ns, mean_average_precision(found, truth).map50))
         results[precision] = result
     choice = choose_precision(measured, max_drop)
     for reason in choice.reasons:
@@ -92,14 +93,14 @@ def build_fastest(
 def _run(model: ModelFile, result: BuildResult, images: CalibrationImages) -> tuple[list[Detections], int]:
     chosen = replace(model, artifacts={"engine": Artifact(result.engine)})
     found: list[Detections] = []
-    busy: list[int] = []
+    times: list[int] = []
     with Detector.open(chosen, "tensorrt") as detector:
         detector.warm_up()
         for path in images.files:
             frame = detector.detect(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8))
             found.append(frame.detections)
-            busy.append(frame.times.busy_ns)
-    return found, int(np.median(busy))
+            times.append(frame.times.inference_ns)
+    return found, int(np.median(times))
 
 
 def _kept(result: BuildResult, options: BuildOptions, choice: Choice) -> BuildResult:
