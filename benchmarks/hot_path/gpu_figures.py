@@ -13,8 +13,11 @@ from benchmarks.hot_path.gpu_ways import (
     BARE_AT_ONCE,
     BARE_ORDINARY,
     BATCHED,
+    BATCHED_LOCKED,
     IN_TURN,
+    IN_TURN_LOCKED,
     LOCKED,
+    LOCKED_ON_ONE_CORE,
     ONNXRUNTIME_LOCKED,
     PLAIN,
     TORCHSCRIPT_LOCKED,
@@ -33,6 +36,7 @@ RATIOS = {
     "gpu_onnxruntime_vs_tensorrt": (ONNXRUNTIME, TENSORRT),
     "gpu_onnxruntime_vs_tensorrt_page_locked": (ONNXRUNTIME_LOCKED, LOCKED),
     "gpu_four_batched_vs_in_turn": (BATCHED, IN_TURN),
+    "gpu_four_batched_vs_in_turn_page_locked": (BATCHED_LOCKED, IN_TURN_LOCKED),
 }
 # The same of the network's own time on the device.
 NETWORK_RATIOS = {
@@ -42,6 +46,7 @@ NETWORK_RATIOS = {
 SPREAD_OF = (
     TENSORRT,
     LOCKED,
+    LOCKED_ON_ONE_CORE,
     TORCHSCRIPT,
     TORCHSCRIPT_LOCKED,
     ONNXRUNTIME,

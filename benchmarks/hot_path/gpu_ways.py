@@ -7,10 +7,11 @@ then to every number on standard input with as many frames' durations in nanosec
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,29 @@ CAMERAS = 4
 WARM_UP_FRAMES = 100
 
 
-def detector_on(backend: str, *, page_locked: bool = False) -> GpuWay:
+def detector_on(backend: str, *, page_locked: bool = False, one_core: bool = False) -> GpuWay:
     """This package from frame to detections: `total`, and `network` as the backend times it on the device.
 
-    page_locked: the frames lie in such memory.
+    page_locked: the frames lie in such memory; one_core: as the node with `cpu_affinity` of one core.
     """
 
     @contextmanager
     def way(setting: Setting) -> Iterator[Way]:
-        with open_detector(setting, backend) as detector:
-            if not page_locked:
-                yield _with_network(detector, setting.frames)
-                return
-            with locked_frames(setting.frames) as (_, locked):
-                yield _with_network(detector, [frame.pixels for frame in locked])
+        if one_core:
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        with open_detector(setting, backend) as detector, _frames(setting, page_locked) as frames:
+            yield _with_network(detector, frames)
 
     return way
+
+
+@contextmanager
+def _frames(setting: Setting, page_locked: bool) -> Iterator[Sequence[Uint8Array]]:
+    with ExitStack() as stack:
+        if page_locked:
+            yield [frame.pixels for frame in stack.enter_context(locked_frames(setting.frames))[1]]
+        else:
+            yield setting.frames
 
 
 def _with_network(detector: Detector, frames: Sequence[Uint8Array]) -> Way:
@@ -75,55 +83,53 @@ def straightforward_around_engine(setting: Setting) -> Iterator[Way]:
         yield run
 
 
-@contextmanager
-def four_in_turn(setting: Setting) -> Iterator[Way]:
-    """A frame of each of four cameras, one after the other."""
-    with open_detector(setting, TENSORRT) as detector:
-        images = [Image(frame, "bgr") for frame in setting.frames[:CAMERAS]]
+def four_cameras(*, batched: bool, page_locked: bool = False) -> GpuWay:
+    """A frame of each of four cameras, one after the other, or in one batch of a network with a free batch axis."""
 
-        def run(index: int) -> dict[str, int]:
-            start_ns = time.monotonic_ns()
-            for image in images:
-                detector.detect(image)
-            return {"total": time.monotonic_ns() - start_ns}
+    @contextmanager
+    def way(setting: Setting) -> Iterator[Way]:
+        with open_detector(setting, TENSORRT, free_batch=batched) as detector, _frames(setting, page_locked) as frames:
+            images = [Image(frame, "bgr") for frame in frames[:CAMERAS]]
 
-        yield run
+            def run(index: int) -> dict[str, int]:
+                start_ns = time.monotonic_ns()
+                if batched:
+                    detector.detect_batch(images)
+                else:
+                    for image in images:
+                        detector.detect(image)
+                return {"total": time.monotonic_ns() - start_ns}
 
+            yield run
 
-@contextmanager
-def four_in_a_batch(setting: Setting) -> Iterator[Way]:
-    """The same four frames in one batch of a network with a free batch axis."""
-    with open_detector(setting, TENSORRT, free_batch=True) as detector:
-        images = [Image(frame, "bgr") for frame in setting.frames[:CAMERAS]]
-
-        def run(index: int) -> dict[str, int]:
-            start_ns = time.monotonic_ns()
-            detector.detect_batch(images)
-            return {"total": time.monotonic_ns() - start_ns}
-
-        yield run
+    return way
 
 
 BARE, PLAIN = "upload and bare engine", "straightforward around the engine"
 BARE_ORDINARY = "upload from ordinary memory and bare engine"
 BARE_AT_ONCE = "upload and bare engine at once"
 LOCKED = f"{TENSORRT} from page-locked memory"
+LOCKED_ON_ONE_CORE = f"{LOCKED} on one core"
 TORCHSCRIPT_LOCKED = f"{TORCHSCRIPT} from page-locked memory"
 ONNXRUNTIME_LOCKED = f"{ONNXRUNTIME} from page-locked memory"
 IN_TURN, BATCHED = "four cameras in turn", "four cameras in a batch"
+IN_TURN_LOCKED, BATCHED_LOCKED = (f"{four} from page-locked memory" for four in (IN_TURN, BATCHED))
 WAYS: dict[str, GpuWay] = {
     TENSORRT: detector_on(TENSORRT),
     TORCHSCRIPT: detector_on(TORCHSCRIPT),
     ONNXRUNTIME: detector_on(ONNXRUNTIME),
     LOCKED: detector_on(TENSORRT, page_locked=True),
+    LOCKED_ON_ONE_CORE: detector_on(TENSORRT, page_locked=True, one_core=True),
     TORCHSCRIPT_LOCKED: detector_on(TORCHSCRIPT, page_locked=True),
     ONNXRUNTIME_LOCKED: detector_on(ONNXRUNTIME, page_locked=True),
     BARE: upload_and_engine(page_locked=True),
     BARE_AT_ONCE: upload_and_engine_at_once,
     BARE_ORDINARY: upload_and_engine(page_locked=False),
     PLAIN: straightforward_around_engine,
-    IN_TURN: four_in_turn,
-    BATCHED: four_in_a_batch,
+    IN_TURN: four_cameras(batched=False),
+    BATCHED: four_cameras(batched=True),
+    IN_TURN_LOCKED: four_cameras(batched=False, page_locked=True),
+    BATCHED_LOCKED: four_cameras(batched=True, page_locked=True),
 }
 
 
