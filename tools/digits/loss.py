@@ -19,7 +19,7 @@ _CELLS_PER_BOX = 8
 _SCORE_POWER = 0.5
 _IOU_POWER = 6.0
 _BOX_WEIGHT = 3.0
-# Cells of the finest level are 8 px apart: within 6 px of every point there is one, even where a box is thinner.
+# Cells are 8 px apart: within 6 px of every point there is one, even where a box is thinner.
 _SMALLEST_REACH_PX = 6.0
 
 

@@ -23,7 +23,7 @@ class BuildOptions:
     precisions that TensorRT may use beside FP32. no_tf32: full FP32 where TensorRT would round to TF32's ten bits.
     calib: INT8 calibration cache, read where it exists, else written. calib_images: folder of pictures of what the
     camera sees; calib_count: how many of them are used at most. int8_method: TensorRT's calibrator, Q/DQ nodes put in
-    by ONNX Runtime, or the one that this TensorRT has. shapes: for free sizes. memory_pools: trtexec's word → bytes.
+    by ONNX Runtime, or auto, see `int8_by`. shapes: for free sizes. memory_pools: trtexec's word → bytes.
     timing_cache_file: kernel timings, read and written. optimization_level: 0 to 5, None for the library's.
     layer_precisions: layer or node name → fp32, fp16 or int8. fp32_boxes: FP32 for what computes boxes behind the last
     convolutions (engine/box_arithmetic.py), also where FP16 or INT8 is allowed, and no Q/DQ around those.

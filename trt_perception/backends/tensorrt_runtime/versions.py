@@ -1,7 +1,7 @@
 """One table: what each TensorRT version understands, so that no other file asks for the version.
 
 Source: NVIDIA's release notes and migration guides; the names were checked against the 8.6.0, 10.16.1.11 and
-11.4.0.106 bindings (test/unit/engine/test_tensorrt_names.py does it again where they are installed).
+11.4.0.106 bindings (test/unit/tensorrt_runtime/test_tensorrt_names.py compares with what was read out of them).
 """
 
 from __future__ import annotations
