@@ -254,6 +254,21 @@ def test_frames_in_one_batch(opened: Any, batches: tuple[int, int]) -> None:
     assert {batch for batch, _ in network.bound} == ({1, 2, 3, 4} if batches == (1, 4) else {4})
 
 
+def run_together(pictures: AnyArray) -> list[AnyArray]:
+    """As a graph that was exported for one picture: its last step joins the boxes of all of them."""
+    (output,) = averages(pictures)
+    return [np.concatenate(list(output), axis=1)[None]]
+
+
+@pytest.mark.parametrize("head", ["yolov8", "detr"])
+def test_outputs_that_hold_several_pictures_as_one_are_refused(opened: Any, head: str) -> None:
+    path = opened(Network(run_together, batches=(1, 4)), head=head)
+    path.run([FRAMES[0]], CHOICE)
+    with pytest.raises(BackendError, match=r"output0.*\(1, 7, .* for a batch of 2; its graph was exported for one"):
+        path.run(FRAMES[:2], CHOICE)
+    path.run([FRAMES[0]], CHOICE)
+
+
 def test_frames_on_streams(opened: Any) -> None:
     network = Network(averages)
     path = opened(network, streams=3)
