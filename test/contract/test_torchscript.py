@@ -243,3 +243,15 @@ def test_a_profile_that_cannot_be_written_is_an_error_and_everything_is_closed(g
     with pytest.raises(BackendError, match=r"the profile cannot be written to .*trace\.json \(No such file"):
         backend.close()
     assert not backend.is_open and backend._module is None
+
+
+def test_a_gpu_that_failed_is_closed_without_a_word(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    backend = make(good)
+    backend.open()
+    monkeypatch.setattr(backend, "_device", torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    backend.close()
+    assert not backend.is_open and backend._module is None

@@ -414,6 +414,21 @@ def test_a_failed_kernel_is_the_backends_error(opened: Any, driver: ctypes.CDLL)
         path.run([FRAMES[0]], CHOICE)
 
 
+def test_a_gpu_that_failed_is_closed_without_a_word(driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FrameSession(0)
+    there = session._own
+
+    def refuse(name: str, *_: Any) -> None:
+        raise BackendError(f"{name} failed: CUDA_ERROR_ILLEGAL_ADDRESS (error 700)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trt_perception.backends.cuda_frames.session.call", refuse)
+        session.close()
+        session.close()
+    with session.current():
+        call("cuStreamDestroy_v2", there)
+
+
 def test_a_network_that_cannot_be_bound_leaves_nothing(opened: Any) -> None:
     def compute(pictures: AnyArray) -> list[AnyArray]:
         raise BackendError("not for this shape")

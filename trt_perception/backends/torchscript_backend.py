@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import zipfile
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -284,7 +284,9 @@ class TorchScriptBackend(Backend):
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:
-            self._torch.cuda.empty_cache()
+            # As in FrameSession.close.
+            with suppress(*_TORCH_ERRORS):
+                self._torch.cuda.empty_cache()
         # Last: where the file cannot be written, everything else is closed all the same.
         if lost:
             raise BackendError(f"{self.request}: no profile: another thread began it, which takes torch 2.6 or newer")
