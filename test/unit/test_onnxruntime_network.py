@@ -404,7 +404,8 @@ def short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
                 session = FrameSession(0)
                 undo.callback(session.close)
                 network = OnnxRuntimeNetwork(backend._sessions, backend._session, plan.input)
-                path = CudaFramePath(network, session, plan, threading.RLock(), streams=backend.settings.streams)
+                turn, streams = threading.RLock(), backend.settings.streams
+                path = CudaFramePath(network, session, plan, turn, tell=backend._add_notes, streams=streams)
                 undo.callback(path.close)
                 return path
 
@@ -434,6 +435,7 @@ def test_the_demo_model_finds_the_same_either_way(request: pytest.FixtureRequest
             result = detector.detect(scene)
             same(result.detections, wanted)
             assert result.times.host_to_device_ns is not None and result.times.around_on_device_ns > 0
+        assert detector.info.notes == ("no CUDA graph: CPUExecutionProvider launches by itself",)
         together = max(detector.max_batch or 0, 1)
         assert together > 1
         for result, wanted in zip(detector.detect_batch(scenes[:together]), expected[:together], strict=True):

@@ -208,12 +208,12 @@ class TorchScriptBackend(Backend):
             )
             self._frame_session = FrameSession(self._device.index)
             turn = threading.RLock()
-            self._path = CudaFramePath(network, self._frame_session, plan, turn, streams=settings.streams)
+            self._path = CudaFramePath(
+                network, self._frame_session, plan, turn, tell=self._add_notes, streams=settings.streams
+            )
         except BackendError as error:
             self._close_path()
             return str(error)
-        reason = network.no_graph_reason
-        self._add_notes(*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
         return self._path
 
     def _close_path(self) -> None:

@@ -51,6 +51,11 @@ class OnnxRuntimeNetwork:
                     f"({', '.join(sessions.operators_of_any_size)})"
                 )
 
+    @property
+    def no_graph_reason(self) -> str | None:
+        """See DeviceNetwork."""
+        return self._sessions.no_graph_reason
+
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundTensors:
         """See DeviceNetwork.bind; a further stream takes a further session, with weights of its own."""
         # Since it was recorded, another batch could not be.

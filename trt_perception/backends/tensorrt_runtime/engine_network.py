@@ -47,6 +47,9 @@ class BoundEngine:
 class EngineNetwork:
     """See DeviceNetwork."""
 
+    # It is not bound at all where it cannot be recorded.
+    no_graph_reason: str | None = None
+
     def __init__(self, runner: EngineRunner) -> None:
         self._runner = runner
         self.input_dtype = runner.inputs[0].dtype
