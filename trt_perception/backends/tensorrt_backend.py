@@ -173,8 +173,8 @@ class TensorRtBackend(Backend):
             # TensorRT's own stream and context: the two ways take turns on them.
             session = FrameSession(self.device_index, self._runner.session.stream_handle)
             shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and session.integrated)
-            network = EngineNetwork(self._runner)
             try:
+                network = EngineNetwork(self._runner, plan.input)
                 path = CudaFramePath(
                     network, session, plan, self._turn, tell=self._add_notes, streams=settings.streams, shared=shared
                 )
