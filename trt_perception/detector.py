@@ -244,13 +244,14 @@ class Detector:
     ) -> WarmUp:
         """Runs grey pictures through every stage, so that the first real frame is as fast as the others.
 
-        max_batch: besides, each number of pictures from 2 to this one goes through together once, since libraries
-        choose their algorithms anew for each. A network that says it takes several and cannot is given one at a time
-        from then on, and info.notes says so.
+        max_batch: besides, each number of pictures from 2 to this one, or the detector's own where that is less, goes
+        through together once, since libraries choose their algorithms anew for each. A network that says it takes
+        several and cannot is given one at a time from then on, and info.notes says so.
         """
         picture = Image(np.full((height, width, 3), 127, np.uint8), "bgr")
         spent: list[int] = []
-        for count in [1] * frames + list(range(2, max_batch + 1)):
+        most = max_batch if self.max_batch is None else min(max_batch, self.max_batch)
+        for count in [1] * frames + list(range(2, most + 1)):
             start = time.monotonic_ns()
             try:
                 self.detect_batch([picture] * count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trt_perception.errors import WriteError
@@ -24,7 +24,9 @@ def file_lock(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        # What was done under the lock counts, also where the folder has become read-only meanwhile.
+        with suppress(OSError):
+            lock.unlink()
         os.close(handle)
 
 

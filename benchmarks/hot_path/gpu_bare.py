@@ -62,7 +62,7 @@ def upload_and_engine_at_once(setting: Setting) -> Iterator[Way]:
         runner = cast(TensorRtBackend, detector._backend)._runner
         assert runner is not None
         stack.enter_context(session.current())
-        bound = EngineNetwork(runner).bind(session, 1, 1)
+        bound = EngineNetwork(runner, detector.model.input).bind(session, 1, 1)
         stack.callback(bound.close)
         _write_input(session, bound, blob)
         # The first run loads kernels, which a recording does not allow.

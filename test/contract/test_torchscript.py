@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,3 +200,58 @@ def test_damaged_metadata_is_an_error_of_the_backend(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"torchscript:cpu: .*cannot be read as a \.torchscript file"):
         backend.open()
     assert not backend.is_open
+
+
+def in_another_thread(what: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(what).result()
+
+
+def test_a_profile_holds_the_runs_of_every_thread(good: Path, tmp_path: Path) -> None:
+    # A node opens, runs and closes a backend on different threads.
+    trace = tmp_path / "trace.json"
+    backend = make(good, profile_to=str(trace))
+    backend.open()
+    assert backend.info.notes == ()
+    for _ in range(3):
+        in_another_thread(lambda: backend.infer(batch_of(1)))
+    in_another_thread(backend.close)
+    assert sum(event["name"] == "model_run" for event in json.loads(trace.read_text())["traceEvents"]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.json"]
+
+
+def test_a_torch_that_profiles_one_thread_says_so_and_is_not_stopped_by_another(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiler = SimpleNamespace(start=lambda: None, stop=pytest.fail, experimental_config=None)
+    monkeypatch.setattr(torch._C._profiler, "_ExperimentalConfig", lambda: None)
+    monkeypatch.setattr(torch.profiler, "profile", lambda **_: profiler)
+    backend = make(good, profile_to=str(tmp_path / "trace.json"))
+    backend.open()
+    assert "profiles the thread alone that opened the backend" in backend.info.notes[0]
+    with pytest.raises(BackendError, match="no profile: another thread began it"):
+        in_another_thread(backend.close)
+    assert not backend.is_open and backend._module is None
+
+
+def test_a_profile_that_cannot_be_written_is_an_error_and_everything_is_closed(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    backend = make(good, profile_to=str(folder / "trace.json"))
+    backend.open()
+    backend.infer(batch_of(1))
+    folder.rmdir()
+    with pytest.raises(BackendError, match=r"the profile cannot be written to .*trace\.json \(No such file"):
+        backend.close()
+    assert not backend.is_open and backend._module is None
+
+
+def test_a_gpu_that_failed_is_closed_without_a_word(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    backend = make(good)
+    backend.open()
+    monkeypatch.setattr(backend, "_device", torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    backend.close()
+    assert not backend.is_open and backend._module is None

@@ -105,6 +105,7 @@ class Network:
         self.compute, self.batches, self.input_dtype, self.channels_last = compute, batches, dtype, channels_last
         self.shape = (spec.channels, spec.height, spec.width)
         self.bound: list[tuple[int, int]] = []
+        self.no_graph_reason: str | None = None
 
     def bind(self, session: FrameSession, batch: int, index: int) -> Bound:
         self.bound.append((batch, index))
@@ -128,6 +129,7 @@ def opened(driver: ctypes.CDLL) -> Iterator[Callable[..., CudaFramePath]]:
             session = FrameSession(0)
             undo.callback(session.close)
             plan = FramePlan(spec, head, head_for(head).needs_nms, CLASSES)
+            how.setdefault("tell", pytest.fail)
             path = CudaFramePath(network, session, plan, threading.RLock(), **how)
             undo.callback(path.close)
             return path
@@ -172,13 +174,13 @@ def test_the_input_is_the_preprocessors(opened: Any, name: str, size: tuple[int,
     spec = SPECS[name]
     frame = random_frame("bgr8", *size)
     expected, _ = Preprocessor(spec)(decode_frame(frame))
-    path = opened(Network(spec=spec), spec, "detr")
+    path = opened(Network(spec=spec), spec, "detr", tell=print)
     assert_same_input(raw_of(path, frame), expected, spec)
 
 
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_every_encoding_from_every_kind_of_memory(opened: Any, encoding: str) -> None:
-    copied, mapped = (opened(Network(), head="detr", shared=shared) for shared in (False, True))
+    copied, mapped = (opened(Network(), head="detr", shared=shared, tell=print) for shared in (False, True))
     session = FrameSession(0)
     # Rows without a pattern, every third one, pairs of them, all.
     for width, height, padding in ((330, 190, 0), (330, 190, 6), (480, 384, 4), (960, 768, 0), (160, 128, 0)):
@@ -200,9 +202,9 @@ def test_every_encoding_from_every_kind_of_memory(opened: Any, encoding: str) ->
 def test_other_layouts_and_types_of_the_input(opened: Any) -> None:
     frame = FRAMES[1]
     expected, _ = Preprocessor(LETTERBOX)(decode_frame(frame))
-    last = raw_of(opened(Network(channels_last=True), head="detr"), frame)
+    last = raw_of(opened(Network(channels_last=True), head="detr", tell=print), frame)
     np.testing.assert_array_equal(last.reshape(1, LETTERBOX.height, LETTERBOX.width, 3).transpose(0, 3, 1, 2), expected)
-    half = raw_of(opened(Network(dtype="float16"), head="detr"), frame)
+    half = raw_of(opened(Network(dtype="float16"), head="detr", tell=print), frame)
     # Half precision is handed on as float32.
     np.testing.assert_array_equal(half, expected.astype(np.float16).astype(np.float32))
     with pytest.raises(BackendError, match="the network takes int32, the kernels write float32, float16, uint8"):
@@ -214,7 +216,7 @@ def test_other_layouts_and_types_of_the_input(opened: Any) -> None:
 
 def test_frames_of_any_size_one_after_the_other(opened: Any) -> None:
     path = opened(Network(averages))
-    assert path.max_batch == 1 and path.notes == ()
+    assert path.max_batch == 1
     for frame in (*FRAMES, *FRAMES[::-1]):
         result = path.run([frame], CHOICE)
         assert len(plain(frame))
@@ -254,6 +256,21 @@ def test_frames_in_one_batch(opened: Any, batches: tuple[int, int]) -> None:
     assert {batch for batch, _ in network.bound} == ({1, 2, 3, 4} if batches == (1, 4) else {4})
 
 
+def run_together(pictures: AnyArray) -> list[AnyArray]:
+    """As a graph that was exported for one picture: its last step joins the boxes of all of them."""
+    (output,) = averages(pictures)
+    return [np.concatenate(list(output), axis=1)[None]]
+
+
+@pytest.mark.parametrize("head", ["yolov8", "detr"])
+def test_outputs_that_hold_several_pictures_as_one_are_refused(opened: Any, head: str) -> None:
+    path = opened(Network(run_together, batches=(1, 4)), head=head, tell=print)
+    path.run([FRAMES[0]], CHOICE)
+    with pytest.raises(BackendError, match=r"output0.*\(1, 7, .* for a batch of 2; its graph was exported for one"):
+        path.run(FRAMES[:2], CHOICE)
+    path.run([FRAMES[0]], CHOICE)
+
+
 def test_frames_on_streams(opened: Any) -> None:
     network = Network(averages)
     path = opened(network, streams=3)
@@ -264,6 +281,29 @@ def test_frames_on_streams(opened: Any) -> None:
             assert_plain(one, FRAMES[index])
         assert result.times.busy_ns > 0
     assert network.bound == [(1, 0), (1, 1), (1, 2)]
+
+
+class RecordedUpTo(Network):
+    """Cannot be recorded with more pictures than `most`."""
+
+    most = 2
+
+    def bind(self, session: FrameSession, batch: int, index: int) -> Bound:
+        if batch > self.most:
+            self.no_graph_reason = f"{batch} are too many"
+        return super().bind(session, batch, index)
+
+
+def test_a_batch_that_cannot_be_recorded_is_said_when_it_comes(opened: Any) -> None:
+    notes: list[str] = []
+    path = opened(RecordedUpTo(averages, batches=(1, 4)), tell=notes.append)
+    path.run(FRAMES[:2], CHOICE)
+    assert notes == []
+    for count in (3, 4, 3):
+        path.run(FRAMES[:count], CHOICE)
+    assert notes == ["no CUDA graph for further batches: 3 are too many"]
+    opened(RecordedUpTo(averages, batches=(4, 4)), tell=notes.append)
+    assert notes[1:] == ["no CUDA graph: 4 are too many"]
 
 
 class OneStreamOnly(Network):
@@ -338,8 +378,9 @@ def test_what_is_not_finite_comes_down_for_the_head_to_refuse(opened: Any) -> No
 
 
 def test_a_head_without_a_kernel_says_so(opened: Any) -> None:
-    path = opened(Network(lambda x: [*averages(x), np.arange(5, dtype=np.int64)]), head="detr")
-    assert path.notes == ("the head detr is decoded on the processor",)
+    notes: list[str] = []
+    path = opened(Network(lambda x: [*averages(x), np.arange(5, dtype=np.int64)]), head="detr", tell=notes.append)
+    assert notes == ["the head detr is decoded on the processor"]
     result = path.run([FRAMES[0]], CHOICE)
     (found,) = result.found
     assert result.times.postprocess_ns == 0 and (result.times.device_to_host_ns or 0) > 0
@@ -399,6 +440,21 @@ def test_a_failed_kernel_is_the_backends_error(opened: Any, driver: ctypes.CDLL)
         path.run([FRAMES[0]], CHOICE)
 
 
+def test_a_gpu_that_failed_is_closed_without_a_word(driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FrameSession(0)
+    there = session._own
+
+    def refuse(name: str, *_: Any) -> None:
+        raise BackendError(f"{name} failed: CUDA_ERROR_ILLEGAL_ADDRESS (error 700)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trt_perception.backends.cuda_frames.session.call", refuse)
+        session.close()
+        session.close()
+    with session.current():
+        call("cuStreamDestroy_v2", there)
+
+
 def test_a_network_that_cannot_be_bound_leaves_nothing(opened: Any) -> None:
     def compute(pictures: AnyArray) -> list[AnyArray]:
         raise BackendError("not for this shape")
@@ -422,7 +478,7 @@ def test_no_room_for_any_of_its_memory_leaves_nothing(driver: ctypes.CDLL) -> No
     while path is None:
         driver.test_allow_allocations(failures)
         try:
-            path = CudaFramePath(Network(averages), session, plan, threading.RLock())
+            path = CudaFramePath(Network(averages), session, plan, threading.RLock(), tell=pytest.fail)
         except BackendError as error:
             assert "CUDA_ERROR_OUT_OF_MEMORY" in str(error)
             assert driver.test_live_objects() == before
@@ -447,7 +503,7 @@ def test_opening_again_and_again_leaves_nothing(driver: ctypes.CDLL) -> None:
     for _ in range(20):
         session = FrameSession(0)
         plan = FramePlan(LETTERBOX, "yolov8", True, CLASSES)
-        path = CudaFramePath(Network(averages), session, plan, threading.RLock(), streams=2)
+        path = CudaFramePath(Network(averages), session, plan, threading.RLock(), tell=pytest.fail, streams=2)
         path.run(FRAMES[:2], CHOICE)
         path.close()
         session.close()

@@ -98,6 +98,17 @@ def test_warm_up_takes_every_batch_that_may_come(fake_backend: str, fake_model: 
     assert seen == [1, 1, 2, 3]
 
 
+def test_warm_up_tries_no_more_than_the_detector_takes(fake_backend: str, fake_model: ModelFile) -> None:
+    settings = {"fake": {"output": "one_of_a_batch"}}
+    with Detector.open(fake_model, fake_backend, settings=settings) as detector:
+        assert len(detector.warm_up(1, max_batch=3).frame_ns) == 1
+        (note,) = detector.info.notes
+        assert "its graph was exported for one picture" in note
+        # What was found out is not found out again, nor for another reason.
+        assert len(detector.warm_up(1, max_batch=3).frame_ns) == 1
+        assert detector.info.notes == (note,)
+
+
 def test_only_outputs_without_a_batch_axis_are_not_batched() -> None:
     def unbatched(names: Sequence[str]) -> list[str]:
         return [name for name in names if not HEADS[name].batched]

@@ -35,6 +35,21 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_became_read_only_meanwhile_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with file_lock(tmp_path / "target", pytest.fail):
+            pass
+    with file_lock(tmp_path / "target", lambda: pytest.fail("it is still locked")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_waits_is_told_once(tmp_path: Path) -> None:
     told: list[str] = []
     entered = threading.Event()

@@ -178,6 +178,23 @@ def test_boxes_that_the_graph_chooses_are_refused_by_name(tmp_path: Path) -> Non
         network_of(write(tmp_path / "n.onnx", chosen, [4, "count"], [1, 3, 8, 10]))
 
 
+@pytest.mark.parametrize("free", [None, -1, 0])
+def test_axes_without_a_name_have_nothing_in_common(free: int | None) -> None:
+    def described(name: str, *shape: Any) -> Any:
+        return SimpleNamespace(name=name, type="tensor(float)", shape=list(shape))
+
+    def network(*output: Any, counts: tuple[str, ...] = ()) -> OnnxRuntimeNetwork:
+        like = SimpleNamespace(
+            get_inputs=lambda: [described("images", free, 3, 8, 10)], get_outputs=lambda: [described("boxes", *output)]
+        )
+        return OnnxRuntimeNetwork(cast(Sessions, SimpleNamespace(operators_of_any_size=counts)), like, PICTURE)
+
+    assert network(free, 14, 20).batches == (1, 8)
+    assert network(100, 7, counts=("NonMaxSuppression",)).batches == (1, 8)
+    with pytest.raises(BackendError, match=r"how large the output boxes \[.*, 7\] is \(NonMaxSuppression\)"):
+        network(free, 7, counts=("NonMaxSuppression",))
+
+
 def test_what_counts_on_the_way_to_an_output_of_one_size_is_bound(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("NonZero", ["images"], ["z"]),
@@ -298,6 +315,10 @@ def fails(source: int, target: int) -> None:
     raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing\n; GPU=0")
 
 
+def never_again(source: int, target: int) -> None:
+    raise RuntimeError("a recorded session was run")
+
+
 @pytest.mark.parametrize(
     ("runs", "reason"),
     [
@@ -332,7 +353,7 @@ def test_a_recorded_session_does_nothing_else(tmp_path: Path) -> None:
     with driver_on_processor(library):
         network, sessions = network_of(write(tmp_path / "n.onnx", RELU, ["batch", 3, 8, 10]))
         sessions.no_graph_reason, sessions.on_stream = None, True
-        recorded = Scripted(sessions._open(None, graph=False), *[copies] * 8, fails)
+        recorded = Scripted(sessions._open(None, graph=False), *[copies] * 8, fails, never_again)
         network._first = recorded
         session = FrameSession(0)
         with session.current():
@@ -340,7 +361,11 @@ def test_a_recorded_session_does_nothing_else(tmp_path: Path) -> None:
             assert (one.recordable, one._runner) == (True, recorded)
             assert not again.recordable and again._runner is not recorded
             assert "not permitted" in str(sessions.no_graph_reason)
-            for bound in (one, again):
+            # It is known by now, so that the recorded one is not even tried.
+            third = network.bind(session, 1, 0)
+            assert not third.recordable and third._runner is not recorded
+            assert len(recorded._runs) == 1
+            for bound in (one, again, third):
                 bound.close()
         network.close()
         session.close()
@@ -379,7 +404,8 @@ def short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
                 session = FrameSession(0)
                 undo.callback(session.close)
                 network = OnnxRuntimeNetwork(backend._sessions, backend._session, plan.input)
-                path = CudaFramePath(network, session, plan, threading.RLock(), streams=backend.settings.streams)
+                turn, streams = threading.RLock(), backend.settings.streams
+                path = CudaFramePath(network, session, plan, turn, tell=backend._add_notes, streams=streams)
                 undo.callback(path.close)
                 return path
 
@@ -409,6 +435,7 @@ def test_the_demo_model_finds_the_same_either_way(request: pytest.FixtureRequest
             result = detector.detect(scene)
             same(result.detections, wanted)
             assert result.times.host_to_device_ns is not None and result.times.around_on_device_ns > 0
+        assert detector.info.notes == ("no CUDA graph: CPUExecutionProvider launches by itself",)
         together = max(detector.max_batch or 0, 1)
         assert together > 1
         for result, wanted in zip(detector.detect_batch(scenes[:together]), expected[:together], strict=True):

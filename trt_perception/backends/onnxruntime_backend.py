@@ -147,14 +147,14 @@ class OnnxRuntimeBackend(Backend):
                     undo.callback(frames.close)
                     network = OnnxRuntimeNetwork(self._sessions, self._session, plan.input)
                     undo.callback(network.close)
-                    path = CudaFramePath(network, frames, plan, self._turn, streams=settings.streams)
+                    path = CudaFramePath(
+                        network, frames, plan, self._turn, tell=self._add_notes, streams=settings.streams
+                    )
                     undo.callback(path.close)
                 except BackendError as error:
                     return str(error)
                 self._closing.push(undo.pop_all())
             self._path = path
-        reason = self._sessions.no_graph_reason
-        self._add_notes(*path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
         return path
 
     def _infer(self, batch: AnyArray) -> RawOutputs:

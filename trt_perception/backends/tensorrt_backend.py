@@ -173,14 +173,15 @@ class TensorRtBackend(Backend):
             # TensorRT's own stream and context: the two ways take turns on them.
             session = FrameSession(self.device_index, self._runner.session.stream_handle)
             shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and session.integrated)
-            network = EngineNetwork(self._runner)
             try:
-                path = CudaFramePath(network, session, plan, self._turn, streams=settings.streams, shared=shared)
+                network = EngineNetwork(self._runner, plan.input)
+                path = CudaFramePath(
+                    network, session, plan, self._turn, tell=self._add_notes, streams=settings.streams, shared=shared
+                )
             except BackendError as error:
                 return str(error)
             self._runner.close_first(path.close)
             self._path = path
-        self._add_notes(*path.notes)
         return path
 
     @property

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import zipfile
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -107,8 +107,9 @@ class TorchScriptBackend(Backend):
             self._module = self._load(torch)
         if settings.profile_to:
             require_writable_setting(self.request, "profile_to", settings.profile_to)
-            self._profiler = torch.profiler.profile(record_shapes=True)
+            self._profiler = _new_profiler(torch, notes)
             self._profiler.start()
+            self._profiled_by = threading.get_ident()
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),
@@ -207,12 +208,12 @@ class TorchScriptBackend(Backend):
             )
             self._frame_session = FrameSession(self._device.index)
             turn = threading.RLock()
-            self._path = CudaFramePath(network, self._frame_session, plan, turn, streams=settings.streams)
+            self._path = CudaFramePath(
+                network, self._frame_session, plan, turn, tell=self._add_notes, streams=settings.streams
+            )
         except BackendError as error:
             self._close_path()
             return str(error)
-        reason = network.no_graph_reason
-        self._add_notes(*self._path.notes, *([f"no CUDA graph: {reason}"] if reason else []))
         return self._path
 
     def _close_path(self) -> None:
@@ -276,16 +277,37 @@ class TorchScriptBackend(Backend):
 
     def _close(self) -> None:
         profiler, self._profiler = self._profiler, None
-        if profiler is not None:
+        lost = profiler is not None and not self._may_stop(profiler)
+        if profiler is not None and not lost:
             profiler.stop()
         self._close_path()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:
-            self._torch.cuda.empty_cache()
+            # As in FrameSession.close.
+            with suppress(*_TORCH_ERRORS):
+                self._torch.cuda.empty_cache()
         # Last: where the file cannot be written, everything else is closed all the same.
+        if lost:
+            raise BackendError(f"{self.request}: no profile: another thread began it, which takes torch 2.6 or newer")
         if profiler is not None:
-            profiler.export_chrome_trace(self.settings.profile_to)
+            self._write_profile(profiler)
+
+    def _may_stop(self, profiler: Any) -> bool:
+        """torch ends the process where a profile of one thread is stopped by another."""
+        return profiler.experimental_config is not None or threading.get_ident() == self._profiled_by
+
+    def _write_profile(self, profiler: Any) -> None:
+        # torch says nothing where it cannot write, so that the file's absence has to.
+        target = Path(self.settings.profile_to)
+        written = target.with_name(f".new-{target.name}")
+        profiler.export_chrome_trace(str(written))
+        try:
+            written.replace(target)
+        except OSError as error:
+            raise BackendError(
+                f"{self.request}: the profile cannot be written to {target} ({error.strerror})"
+            ) from error
 
 
 def _import_torch(backend: Backend) -> Any:
@@ -296,6 +318,16 @@ def _import_torch(backend: Backend) -> Any:
             f"{backend.request} needs the Python package torch ({error}); install it with `pip install torch`"
         ) from error
     return torch
+
+
+def _new_profiler(torch: Any, notes: list[str]) -> Any:
+    """Of all threads: a node opens, runs and closes a backend on different ones."""
+    try:
+        every_thread = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    except (AttributeError, TypeError):  # older than torch 2.6
+        notes.append(f"torch {torch.__version__} profiles the thread alone that opened the backend")
+        every_thread = None
+    return torch.profiler.profile(record_shapes=True, experimental_config=every_thread)
 
 
 def _is_archive(path: Path) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from trt_perception.atomic_file import write_atomically
@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 REFERENCE = "fp32"
 # Precision → whether FP16 and INT8 are allowed; each may fall back on those before it, which is how it is fastest.
 _CANDIDATES = {REFERENCE: (False, False), "fp16": (True, False), "int8": (True, True)}
+# Choice.reasons, as they stand in a manifest.
+_REASON = re.compile(rf"({'|'.join(_CANDIDATES)}): [0-9.]+ ms, mAP50 drop ")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def choose_precision(measured: Sequence[Measured], max_drop: float) -> Choice:
     reasons: list[str] = []
     for entry in measured:
         drop = reference.map50 - entry.map50
-        verdict = "taken" if entry is fastest else "slower" if entry in allowed else f"loses more than {max_drop:g}"
+        too_much = f"loses more than {max_drop:g}" if drop == drop else "FP32 finds nothing in these pictures"
+        verdict = "taken" if entry is fastest else "slower" if entry in allowed else too_much
         reasons.append(f"{entry.precision}: {entry.inference_ns / 1e6:.3f} ms, mAP50 drop {drop:.4f}: {verdict}")
     return Choice(fastest.precision, tuple(reasons))
 
@@ -80,7 +83,7 @@ def build_fastest(
     for precision, (fp16, int8) in _CANDIDATES.items():
         wanted = replace(options, save_engine=None, fp16=fp16, int8=int8)
         result = build_engine(wanted, model.input, progress=ProgressBar(), during_build=during_build)
-        found, inference_ns = _run(model, result, images)
+        found, inference_ns = _run(model, result, images, options.device)
         truth = found if truth is None else truth
         measured.append(Measured(precision, inference_ns, mean_average_precision(found, truth).map50))
         results[precision] = result
@@ -90,14 +93,14 @@ def build_fastest(
     return _kept(results[choice.precision], options, choice)
 
 
-def _run(model: ModelFile, result: BuildResult, images: CalibrationImages) -> tuple[list[Detections], int]:
+def _run(model: ModelFile, result: BuildResult, images: CalibrationImages, device: int) -> tuple[list[Detections], int]:
     chosen = replace(model, artifacts={"engine": Artifact(result.engine)})
     found: list[Detections] = []
     times: list[int] = []
-    with Detector.open(chosen, "tensorrt") as detector:
+    with Detector.open(chosen, f"tensorrt:cuda:{device}") as detector:
         detector.warm_up()
-        for path in images.files:
-            frame = detector.detect(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8))
+        for picture in images.pictures():
+            frame = detector.detect(picture)
             found.append(frame.detections)
             times.append(frame.times.inference_ns)
     return found, int(np.median(times))
@@ -105,7 +108,9 @@ def _run(model: ModelFile, result: BuildResult, images: CalibrationImages) -> tu
 
 def _kept(result: BuildResult, options: BuildOptions, choice: Choice) -> BuildResult:
     """The result with its choice explained, copied to --saveEngine where that was given."""
-    explained = replace(result.manifest, notes=(*result.manifest.notes, *choice.reasons))
+    # An engine of the cache may have been chosen, or not, before.
+    notes = [note for note in result.manifest.notes if not _REASON.match(note)]
+    explained = replace(result.manifest, notes=(*notes, *choice.reasons))
     target = options.save_engine or result.engine
     if target != result.engine:
         write_atomically(target, result.engine.read_bytes())

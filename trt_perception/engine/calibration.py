@@ -50,14 +50,19 @@ class CalibrationImages:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def tensors(self) -> Iterator[Float32Array]:
-        """Each picture as float32 (1, C, height, width), preprocessed as the detector does it; a copy each time."""
-        preprocess = Preprocessor(self.spec)
+    def pictures(self) -> Iterator[Image]:
+        """Each picture; raises PerceptionError for a file that is none."""
         for path in self.files:
             pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if pixels is None:
                 raise PerceptionError(f"--calibImages: {path} cannot be read as a picture; remove it or save it again")
-            tensor, _ = preprocess(Image(np.asarray(pixels, np.uint8), "bgr"))
+            yield Image(np.asarray(pixels, np.uint8), "bgr")
+
+    def tensors(self) -> Iterator[Float32Array]:
+        """Each picture as float32 (1, C, height, width), preprocessed as the detector does it; a copy each time."""
+        preprocess = Preprocessor(self.spec)
+        for picture in self.pictures():
+            tensor, _ = preprocess(picture)
             yield tensor.copy()
 
 

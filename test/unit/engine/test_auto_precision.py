@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from trt_perception.engine.build import BuildResult
 from trt_perception.engine.options import BuildOptions
 from trt_perception.errors import PerceptionError
 from trt_perception.model_file import InputSpec, ModelFile
-from trt_perception.types import Detections
+from trt_perception.types import Detections, FrameResult, Image, StageTimes
 
 
 def measured(fp16_drop: float, int8_drop: float) -> list[Measured]:
@@ -44,6 +46,15 @@ def test_every_candidate_gets_its_reason() -> None:
     )
 
 
+def test_without_anything_found_there_is_nothing_to_compare() -> None:
+    nan = float("nan")
+    choice = choose_precision([Measured("fp32", 300_000, nan), Measured("fp16", 200_000, nan)], 0.02)
+    assert choice.reasons == (
+        "fp32: 0.300 ms, mAP50 drop nan: taken",
+        "fp16: 0.200 ms, mAP50 drop nan: FP32 finds nothing in these pictures",
+    )
+
+
 MANIFEST = EngineManifest(EngineKey("a" * 64, "8.6.0", "NVIDIA H200", "9.0", "fp32"), "b" * 64, 6, "m.onnx")
 ONE_BOX = Detections(np.array([[10, 10, 50, 50]], np.float32), np.array([0.9], np.float32), np.array([0], np.int64))
 NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
@@ -66,7 +77,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BuildOption
         engine.write_text(wanted.precision)
         return BuildResult(engine, replace(MANIFEST, notes=("built",)), True, ("new",))
 
-    def run(_: ModelFile, result: BuildResult, __: Any) -> tuple[list[Detections], int]:
+    def run(_: ModelFile, result: BuildResult, *__: Any) -> tuple[list[Detections], int]:
         precision = result.engine.stem
         busy_ns = {"fp32": 3_000_000, "fp16": 2_000_000, "int8": 1_000_000}[precision]
         return [NOTHING if precision == "int8" else ONE_BOX], busy_ns
@@ -105,6 +116,60 @@ def test_without_a_name_it_stays_in_the_cache(
     options: BuildOptions, engines: list[BuildOptions], tmp_path: Path
 ) -> None:
     assert build_fastest(options, MODEL, 1.0).engine == tmp_path / "int8.engine"
+
+
+def test_an_engine_that_is_chosen_again_has_the_reasons_of_now(
+    options: BuildOptions, engines: list[BuildOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build_fastest(options, MODEL, 0.02)
+    # The cache has them all now.
+    monkeypatch.setattr(
+        auto_precision,
+        "build_engine",
+        lambda wanted, *_, **__: BuildResult(
+            first.engine.with_stem(wanted.precision),
+            first.manifest if wanted.precision == "fp16" else MANIFEST,
+            False,
+            (),
+        ),
+    )
+    assert build_fastest(options, MODEL, 0.02).manifest.notes == first.manifest.notes
+    assert len(first.manifest.notes) == 4
+
+
+class Opened:
+    """A detector that finds one box, and what was asked for."""
+
+    asked: ClassVar[list[Any]] = []
+
+    @classmethod
+    @contextmanager
+    def open(cls, model: ModelFile, backends: str) -> Iterator[Opened]:
+        cls.asked.append(backends)
+        yield cls()
+
+    def warm_up(self) -> None:
+        pass
+
+    def detect(self, picture: Image) -> FrameResult:
+        self.asked.append(picture.pixels.shape)
+        return FrameResult(ONE_BOX, StageTimes(1, 5, 1, 0))
+
+
+def test_it_is_measured_on_the_gpu_that_it_is_built_for(
+    options: BuildOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(auto_precision, "Detector", Opened)
+    monkeypatch.setattr(
+        auto_precision,
+        "build_engine",
+        lambda wanted, *_, **__: BuildResult(tmp_path / f"{wanted.precision}.engine", MANIFEST, True, ()),
+    )
+    build_fastest(replace(options, device=1), MODEL, 0.02)
+    assert Opened.asked == ["tensorrt:cuda:1", (8, 8, 3)] * 3
+    (tmp_path / "picture.png").write_bytes(b"none")
+    with pytest.raises(PerceptionError, match=r"picture\.png cannot be read as a picture"):
+        build_fastest(options, MODEL, 0.02)
 
 
 def test_pictures_are_needed(options: BuildOptions, engines: list[BuildOptions]) -> None:

@@ -66,6 +66,11 @@ class DeviceNetwork(Protocol):
         """(1, 1): one picture, (1, 8): up to eight, (4, 4): always four."""
         ...
 
+    @property
+    def no_graph_reason(self) -> str | None:
+        """Why inference cannot be recorded, None as far as is known; each bind() may find out."""
+        ...
+
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundNetwork:
         """Tensors and whatever an inference of that batch needs, on the session's stream, ready to run.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -41,11 +41,13 @@ class CudaFramePath:
         plan: FramePlan,
         turn: threading.RLock,
         *,
+        tell: Callable[[str], None],
         streams: int = 1,
         shared: bool = False,
     ) -> None:
         """session: whose stream the network runs on; the caller closes it, after this. turn: taken by whoever uses
-        the network. streams: frames in flight of a network that takes one. shared: see FrameSlot.
+        the network. tell: takes what is worth a note, now or when another number of frames comes. streams:
+        frames in flight of a network that takes one. shared: see FrameSlot.
 
         Raises BackendError where something of it does not work here.
         """
@@ -56,6 +58,8 @@ class CudaFramePath:
         self.plan = plan
         self._turn = turn
         self._shared = shared
+        self._tell = tell
+        self._told = False
         self._least_batch, largest = network.batches
         self._batches = largest > 1
         self.max_batch = largest if self._batches else streams
@@ -76,8 +80,8 @@ class CudaFramePath:
                 self._closing.callback(self._choice_on_host.close)
                 self._choice_memory = session.zeroed(self._choice_size)
                 self._closing.callback(self._choice_memory.close)
-                first = self._slot(1)
-                self.notes = (first.no_choice_reason,) if first.no_choice_reason else ()
+                if reason := self._slot(1).no_choice_reason:
+                    tell(reason)
         except BaseException:
             self.close()
             raise
@@ -159,7 +163,13 @@ class CudaFramePath:
 
     def _new_slot(self, session: FrameSession, batch: int, index: int) -> FrameSlot:
         parts = (self._network, session, self._kernels, self.plan, batch, index, self._choice_memory)
-        return FrameSlot(*parts, shared=self._shared)
+        slot = FrameSlot(*parts, shared=self._shared)
+        reason = self._network.no_graph_reason
+        if reason is not None and not self._told:
+            self._told = True
+            which = " for further batches" if self._slots else ""
+            self._tell(f"no CUDA graph{which}: {reason}")
+        return slot
 
     def _set_choice(self, choice: ClassChoice) -> None:
         """Nothing is in flight here, so that every stream sees it."""

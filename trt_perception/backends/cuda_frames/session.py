@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -152,10 +153,11 @@ class FrameSession:
 
     def close(self) -> None:
         """Gives its own stream back; memory goes first. A second call does nothing."""
-        if self._own is not None:
-            with self._current:
-                call("cuStreamDestroy_v2", self._own)
-            self._own = None
+        own, self._own = self._own, None
+        if own is not None:
+            # After a failed kernel every call fails; whoever closes has more to free.
+            with suppress(BackendError), self._current:
+                call("cuStreamDestroy_v2", own)
 
     @staticmethod
     def _memory_info() -> tuple[int, int]:

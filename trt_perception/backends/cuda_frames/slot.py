@@ -11,7 +11,7 @@ import numpy as np
 
 from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, TimingEvent
 from trt_perception.backends.cuda_frames.kernels import FrameKernels
-from trt_perception.backends.cuda_frames.network import DeviceNetwork
+from trt_perception.backends.cuda_frames.network import DeviceNetwork, DeviceTensor
 from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
 from trt_perception.backends.cuda_frames.staging import FrameStaging, GeometryOnDevice
 from trt_perception.backends.cuda_frames.structs import (
@@ -80,6 +80,7 @@ class FrameSlot:
             self._network = network.bind(session, batch, index)
             undo.callback(self._network.close)
             tensor, outputs = self._network.input, self._network.outputs
+            _require_one_each(outputs, batch)
             self._input = input_struct(plan.input, tensor.dtype, channels_last=self._network.channels_last)
             chosen = output_struct(plan, [TensorSpec(o.name, o.dtype, o.shape) for o in outputs])
             self.no_choice_reason = chosen if isinstance(chosen, str) else None
@@ -245,6 +246,16 @@ def _recorded(stream: int, work: Callable[[], None]) -> Graph:
     with GraphRecording(stream) as recording:
         work()
     return recording.graph()
+
+
+def _require_one_each(outputs: Sequence[DeviceTensor], batch: int) -> None:
+    """Raises BackendError, as the plain way refuses such a run, where outputs do not tell one picture from another."""
+    strays = [TensorSpec(o.name, o.dtype, o.shape) for o in outputs if batch > 1 and o.shape[:1] != (batch,)]
+    if strays:
+        raise BackendError(
+            f"the network gives {'; '.join(map(str, strays))} for a batch of {batch}; its graph was exported for one "
+            "picture: export it with a free batch, or give one picture at a time"
+        )
 
 
 def require_frames(frames: Sequence[CameraFrame], most: int) -> None:

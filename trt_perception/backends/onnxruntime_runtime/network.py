@@ -37,29 +37,37 @@ class OnnxRuntimeNetwork:
         (entry,) = like.get_inputs()
         first = entry.shape[0]
         self.input_dtype = spec_of(entry).dtype
-        self.batches: tuple[int, int] = (first, first) if isinstance(first, int) else (1, _LARGEST_BATCH)
+        self.batches: tuple[int, int] = (first, first) if _is_fixed(first) else (1, _LARGEST_BATCH)
         self._sessions = sessions
         self._picture = (picture.channels, picture.height, picture.width)
         self._first: Session | None = None
         self._first_is_recorded = False
         for output in like.get_outputs():
-            known = all(isinstance(size, int) or size == first for size in output.shape)
+            # Free axes of the same name are as large; those without a name have nothing in common.
+            known = all(_is_fixed(size) or (size == first and isinstance(size, str)) for size in output.shape)
             if not known and sessions.operators_of_any_size:
                 raise BackendError(
                     f"only the run tells how large the output {output.name} {list(output.shape)} is "
                     f"({', '.join(sessions.operators_of_any_size)})"
                 )
 
+    @property
+    def no_graph_reason(self) -> str | None:
+        """See DeviceNetwork."""
+        return self._sessions.no_graph_reason
+
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundTensors:
         """See DeviceNetwork.bind; a further stream takes a further session, with weights of its own."""
-        runner = self._first if index == 0 else None
+        # Since it was recorded, another batch could not be.
+        spoilt = self._first_is_recorded and self._sessions.no_graph_reason is not None
+        runner = self._first if index == 0 and not spoilt else None
         if runner is None:
             runner = self._sessions.open(session.stream_handle)
-            if index == 0:
+            if index == 0 and not spoilt:
                 self._first = runner
         spec = TensorSpec(runner.get_inputs()[0].name, self.input_dtype, (batch, *self._picture))
         bound = BoundTensors(runner, session, self._sessions, spec)
-        if self._first_is_recorded and not bound.recordable and index == 0:
+        if runner is self._first and self._first_is_recorded and not bound.recordable:
             # Another batch's graph still needs what a run that is waited for would give back.
             bound.close()
             return BoundTensors(self._sessions.open(session.stream_handle), session, self._sessions, spec)
@@ -172,6 +180,11 @@ class BoundTensors:
             recorded = results_of(lambda: graph.launch(session.stream_handle))
             plain = results_of(self.enqueue)
             return all(_alike(*pair) for pair in zip(recorded, plain, strict=True))
+
+
+def _is_fixed(size: int | str | None) -> bool:
+    """A free axis bears a name, or none; some exporters write 0 or -1."""
+    return isinstance(size, int) and size > 0
 
 
 def _bytes(shape: Sequence[int], dtype: str) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.errors import BackendError
+from trt_perception.model_file import InputSpec
 from trt_perception.types import TensorSpec
 
 
@@ -20,8 +22,7 @@ class BoundEngine:
     channels_last = False
     recordable = True
 
-    def __init__(self, runner: EngineRunner, session: FrameSession, batch: int, context: Any) -> None:
-        shape = (batch, *runner.range.largest[1:])
+    def __init__(self, runner: EngineRunner, session: FrameSession, shape: tuple[int, ...], context: Any) -> None:
         given = runner.inputs[0]
         specs = (TensorSpec(given.name, given.dtype, shape), *runner.set_shape(shape, context))
         with ExitStack() as undo:
@@ -47,15 +48,23 @@ class BoundEngine:
 class EngineNetwork:
     """See DeviceNetwork."""
 
-    def __init__(self, runner: EngineRunner) -> None:
+    # It is not bound at all where it cannot be recorded.
+    no_graph_reason: str | None = None
+
+    def __init__(self, runner: EngineRunner, picture: InputSpec) -> None:
+        """Raises BackendError where the engine was built for other sizes than the model file's."""
         self._runner = runner
+        # Where sizes are free, the profile's largest is not the one that pictures are prepared for.
+        self._picture = (picture.channels, picture.height, picture.width)
+        if not runner.range.holds((runner.range.largest[0], *self._picture)):
+            raise BackendError(f"the engine takes {runner.range.smallest} to {runner.range.largest}")
         self.input_dtype = runner.inputs[0].dtype
         self.batches = (runner.range.smallest[0], runner.range.largest[0])
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundEngine:
         """See DeviceNetwork; further streams take a context each, which has its own memory."""
         context = self._runner.further_context() if index else None
-        return BoundEngine(self._runner, session, batch, context)
+        return BoundEngine(self._runner, session, (batch, *self._picture), context)
 
 
 def _tensor(session: FrameSession, undo: ExitStack, spec: TensorSpec) -> DeviceTensor:
