@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from trt_perception.detector import Detector, WarmUp
+from trt_perception.errors import PerceptionError
 
 _REQUEST_TIMEOUT_S = 600.0  # a backend that is opened on request may load a large model
 
@@ -221,7 +222,7 @@ class FallbackChain:
         with self._wake:
             stopping = self._stopping
         if stopping:
-            opened.detector.close()
+            close_or_report(opened.detector, self._host.report)
             return
         ran, wanted = self._backends[self._index], self._backends[0]
         opened.detector.backend_index = index
@@ -235,7 +236,7 @@ class FallbackChain:
         self._index = index
         with self._wake:
             self._works()
-        old.close()
+        close_or_report(old, self._host.report)
 
     def _others(self) -> list[int]:
         return [i for i in range(len(self._backends)) if i != self._index]
@@ -248,5 +249,15 @@ class FallbackChain:
 
     def _drop_spare(self) -> None:
         if self._spare is not None:
-            self._spare[1].detector.close()
+            close_or_report(self._spare[1].detector, self._host.report)
             self._spare = None
+
+
+def close_or_report(detector: Detector, report: Callable[[str], None]) -> None:
+    """Closes a detector that another one has replaced: what fails then (a profile that cannot be written) is told, and
+    no reason to leave the one that works.
+    """
+    try:
+        detector.close()
+    except PerceptionError as error:
+        report(f"closed with an error: {error}")

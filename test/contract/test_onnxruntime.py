@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from test.contract.small_network import write_onnx
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import onnxruntime_backend
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.backends.onnxruntime_runtime.options import CPU, CUDA, TENSORRT
 from trt_perception.errors import BackendError
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -70,3 +73,29 @@ def test_an_input_that_numpy_cannot_hold_is_refused(tmp_path: Path, name: str) -
     with pytest.raises(BackendError, match="takes one image tensor of type float32, float16"):
         backend.open()
     assert not backend.is_open
+
+
+def test_cuda_in_tensorrts_place_runs_as_cuda_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that says so is the real one on the processor, which is all that there is here."""
+    path = tmp_path / "net.onnx"
+    write_onnx(path)
+    asked: list[list[str]] = []
+
+    def session(path: str, *, sess_options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        asked.append([name for name, _ in providers])
+        real = ort.InferenceSession(path, sess_options=sess_options, providers=[CPU])
+        names = ("get_inputs", "get_outputs", "get_modelmeta", "run")
+        return SimpleNamespace(get_providers=lambda: [CUDA, CPU], **{name: getattr(real, name) for name in names})
+
+    stand_in = SimpleNamespace(**{name: getattr(ort, name) for name in dir(ort) if not name.startswith("_")})
+    stand_in.__version__ = ort.__version__
+    stand_in.get_available_providers = lambda: [TENSORRT, CUDA, CPU]
+    stand_in.InferenceSession = session
+    monkeypatch.setattr(onnxruntime_backend, "onnxruntime_part", lambda: stand_in)
+    monkeypatch.setattr(onnxruntime_backend, "load_cuda_libraries", lambda _: None)
+    monkeypatch.setattr(onnxruntime_backend, "_cuda_device_name", lambda _: "a GPU")
+    with OnnxRuntimeBackend(BackendRequest.parse("onnxruntime:tensorrt"), path, allow_fallback=True) as backend:
+        assert backend.info.fallback_reason is not None and f"took {CUDA}" in backend.info.fallback_reason
+        assert (backend.info.provider, backend.info.device) == (CUDA, "cuda:0")
+        assert asked == [[TENSORRT, CUDA], [CUDA]]
+        assert backend._sessions.on_stream

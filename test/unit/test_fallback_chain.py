@@ -27,12 +27,15 @@ class StubDetector:
         self.backend_index = 0
         self.reason: str | None = None
         self.closed = False
+        self.close_error: BackendError | None = None
 
     def explain_fallback(self, reason: str | None) -> None:
         self.reason = reason
 
     def close(self) -> None:
         self.closed = True
+        if self.close_error is not None:
+            raise self.close_error
 
 
 class Host:
@@ -112,6 +115,19 @@ def test_the_next_backend_runs_after_so_many_failures_in_a_row() -> None:
     assert first.closed
     assert not host.running.closed
     assert (chain.changes, chain.last_change) == (1, host.announcements[0])
+
+
+def test_one_that_closes_with_an_error_is_replaced_all_the_same() -> None:
+    host = Host()
+    first = host.running
+    first.close_error = BackendError("the profile cannot be written")
+    with chain_of(host, FallbackPolicy(True, 1, LONG_S)) as chain:
+        fail(chain, 1)
+        host.wait_until(lambda: first.closed)
+        fail(chain, 1)
+        host.wait_until(lambda: host.running.index == 2)
+    assert host.reports == ["closed with an error: the profile cannot be written"]
+    assert host.given_up == []
 
 
 def test_a_backend_that_does_not_open_is_passed_over_and_named() -> None:

@@ -85,6 +85,9 @@ class OnnxRuntimeBackend(Backend):
                 _DEVICE_OF.get(actual, "cpu"),
                 f"{provider} did not load and ONNX Runtime took {actual}; {_REMEDIES[provider]}",
             )
+            if actual != CPU:
+                # With the options and the ways of the one that runs, not of the one that was wanted.
+                session = self._load(ort, actual, [])
         self._session = session
         on_cpu = actual == CPU
         device = "cpu" if on_cpu else f"cuda:{self.device_index}"

@@ -289,7 +289,7 @@ class TorchScriptBackend(Backend):
                 self._torch.cuda.empty_cache()
         # Last: where the file cannot be written, everything else is closed all the same.
         if lost:
-            raise BackendError(f"{self.request}: no profile: another thread began it, which takes torch 2.6 or newer")
+            raise BackendError(f"{self.request}: no profile: another thread began it, which takes torch 2.7 or newer")
         if profiler is not None:
             self._write_profile(profiler)
 
@@ -324,7 +324,7 @@ def _new_profiler(torch: Any, notes: list[str]) -> Any:
     """Of all threads: a node opens, runs and closes a backend on different ones."""
     try:
         every_thread = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
-    except (AttributeError, TypeError):  # older than torch 2.6
+    except (AttributeError, TypeError):  # older than torch 2.7
         notes.append(f"torch {torch.__version__} profiles the thread alone that opened the backend")
         every_thread = None
     return torch.profiler.profile(record_shapes=True, experimental_config=every_thread)

@@ -51,8 +51,12 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
         last = [name for name in last_weighted(model) if options.fp32_boxes and name not in options.layer_precisions]
         model = add_quantization(options.onnx, images, keep=[*lower, *last])
         notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
-    if calibrate and images is None and (options.calib is None or not options.calib.is_file()):
+    has_ranges = options.calib is not None and options.calib.is_file()
+    if calibrate and images is None and not has_ranges:
         raise PerceptionError("--int8 needs pictures or a calibration cache: give --calibImages=FOLDER or --calib=FILE")
+    if calibrate and has_ranges:
+        instead = "" if images is None else ", not from the pictures: remove it for new ones"
+        notes.append(f"INT8 ranges from the calibration cache {options.calib}{instead}")
     lowered = options.fp16 or options.int8
     boxes = box_tensors(model) if lowered and options.fp32_boxes else frozenset()
     if options.fp16 and dialect.half_by == "convert":

@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from trt_perception.detector import Detector, WarmUp
 from trt_perception.errors import PerceptionError
-from trt_perception.fallback_chain import Opened
+from trt_perception.fallback_chain import Opened, close_or_report
 from trt_perception.ros.backend_supervisor import BackendSupervisor
 from trt_perception.ros.detector_announcement import DetectorAnnouncement
 from trt_perception.ros.detector_opener import OPENS, DetectorOpener
@@ -119,7 +119,7 @@ class SupervisedDetector:
             opened.detector.backend_index = index
             opened.detector.explain_fallback(f"runs {backends[index]} instead of {backends[0]}: {failure}")
             self.detector, self.warm_up = opened.detector, opened.warm_up
-            failed.close()
+            close_or_report(failed, self.report)
             return
         raise failure
 

@@ -102,6 +102,17 @@ def test_int8_is_by_qdq_where_nothing_is_said(options: BuildOptions, images: Cal
         prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), None)
 
 
+def test_ranges_from_a_cache_are_told(options: BuildOptions, images: CalibrationImages, tmp_path: Path) -> None:
+    wanted = replace(options, int8=True, calib=tmp_path / "ranges.cache")
+    model = options.onnx.read_bytes()
+    assert prepare_source(fake_tensorrt(OLD), wanted, model, images).notes == ()
+    (tmp_path / "ranges.cache").write_bytes(b"TRT-8600")
+    (note,) = prepare_source(fake_tensorrt(OLD), wanted, model, None).notes
+    assert note.startswith("INT8 ranges from the calibration cache") and note.endswith("ranges.cache")
+    (note,) = prepare_source(fake_tensorrt(OLD), wanted, model, images).notes
+    assert note.endswith("not from the pictures: remove it for new ones")
+
+
 @pytest.mark.parametrize(("version", "flags"), [(OLD, ("INT8",)), (NEWEST, ())])
 def test_int8_by_qdq_works_everywhere(
     options: BuildOptions, images: CalibrationImages, version: tuple[int, ...], flags: tuple[str, ...]
