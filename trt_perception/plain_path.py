@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trt_perception.backends.base import Backend, RawOutputs
+from trt_perception.backends.frame_path import EXPORTED_FOR_ONE
 from trt_perception.class_choice import ClassChoice
 from trt_perception.errors import OutputError
 from trt_perception.heads import Head, HeadContext
@@ -81,7 +82,4 @@ class PlainPath:
 
 def _require_one_each(raw: RawOutputs, count: int) -> None:
     if any(array.shape[:1] != (count,) for array in raw.arrays):
-        raise OutputError(
-            f"the network gave {describe_shapes(raw.arrays)} for a batch of {count}; its graph was exported for one "
-            "picture: export it with a free batch, or give one picture at a time"
-        )
+        raise OutputError(f"the network gave {describe_shapes(raw.arrays)} for a batch of {count}; {EXPORTED_FOR_ONE}")

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +50,11 @@ def detector_on(backend: str, *, page_locked: bool = False, one_core: bool = Fal
 
 @contextmanager
 def _frames(setting: Setting, page_locked: bool) -> Iterator[Sequence[Uint8Array]]:
-    with ExitStack() as stack:
-        if page_locked:
-            yield [frame.pixels for frame in stack.enter_context(locked_frames(setting.frames))[1]]
-        else:
-            yield setting.frames
+    if not page_locked:
+        yield setting.frames
+        return
+    with locked_frames(setting.frames) as (_, locked):
+        yield [frame.pixels for frame in locked]
 
 
 def _with_network(detector: Detector, frames: Sequence[Uint8Array]) -> Way:

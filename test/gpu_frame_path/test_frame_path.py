@@ -156,9 +156,9 @@ def test_batches(fast: Detector, plain: Detector) -> None:
             assert_same(result.detections, expected[index])
 
 
+# An archive of TorchScript does not tell its batch.
+@pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
 def test_a_batch_that_is_fixed(backend: str, plain: Detector, tmp_path: Path) -> None:
-    if backend == "torchscript":
-        pytest.skip("an archive does not tell its batch")
     model = small_model(backend, write_artifact(backend, tmp_path, batch=4))
     given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
     with opened(model, backend) as detector:

@@ -45,6 +45,9 @@ class Survivors:
     suppressed: bool
 
 
+# What is said of outputs that do not tell one picture of a batch from another.
+EXPORTED_FOR_ONE = "its graph was exported for one picture: export it with a free batch, or give one picture at a time"
+
 # The network's outputs for one frame, each with a batch of one, valid until the next run.
 RawFrameOutputs: TypeAlias = tuple[AnyArray, ...]
 

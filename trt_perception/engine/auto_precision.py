@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -57,7 +58,7 @@ def choose_precision(measured: Sequence[Measured], max_drop: float) -> Choice:
     reasons: list[str] = []
     for entry in measured:
         drop = reference.map50 - entry.map50
-        too_much = f"loses more than {max_drop:g}" if drop == drop else "FP32 finds nothing in these pictures"
+        too_much = f"loses more than {max_drop:g}" if not math.isnan(drop) else "FP32 finds nothing in these pictures"
         verdict = "taken" if entry is fastest else "slower" if entry in allowed else too_much
         reasons.append(f"{entry.precision}: {entry.inference_ns / 1e6:.3f} ms, mAP50 drop {drop:.4f}: {verdict}")
     return Choice(fastest.precision, tuple(reasons))

@@ -24,7 +24,13 @@ from trt_perception.backends.cuda_frames.structs import (
     input_struct,
     output_struct,
 )
-from trt_perception.backends.frame_path import FramePathResult, FramePlan, RawFrameOutputs, Survivors
+from trt_perception.backends.frame_path import (
+    EXPORTED_FOR_ONE,
+    FramePathResult,
+    FramePlan,
+    RawFrameOutputs,
+    Survivors,
+)
 from trt_perception.errors import BackendError
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.stage_ranges import stage
@@ -253,8 +259,7 @@ def _require_one_each(outputs: Sequence[DeviceTensor], batch: int) -> None:
     strays = [TensorSpec(o.name, o.dtype, o.shape) for o in outputs if batch > 1 and o.shape[:1] != (batch,)]
     if strays:
         raise BackendError(
-            f"the network gives {'; '.join(map(str, strays))} for a batch of {batch}; its graph was exported for one "
-            "picture: export it with a free batch, or give one picture at a time"
+            f"the network gives {'; '.join(map(str, strays))} for a batch of {batch}; {EXPORTED_FOR_ONE}"
         )
 
 
