@@ -14,7 +14,8 @@
 typedef std::vector<std::function<void()>> Work;
 
 static std::map<uintptr_t, size_t> device_blocks, host_blocks;
-static std::vector<void*> contexts;
+// Each thread's own, as the driver's.
+static thread_local std::vector<void*> contexts;
 static Work* recording = nullptr;
 static int live_objects = 0, calls_without_context = 0, failing_synchronizations = 0;
 static int allowed_allocations = -1;

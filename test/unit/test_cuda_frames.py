@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import LETTERBOX, SIZES, SPECS, assert_same_input, random_frame
 from trt_perception.backends.cuda_frames.driver import GraphRecording, add_to_recording, call, is_page_locked
-from trt_perception.backends.cuda_frames.geometry import ENCODINGS
+from trt_perception.backends.cuda_frames.geometry import ENCODINGS, StagedRows
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
@@ -254,6 +254,32 @@ def test_frames_in_one_batch(opened: Any, batches: tuple[int, int]) -> None:
         for one, index in zip(found, order, strict=True):
             assert_plain(one, FRAMES[index])
     assert {batch for batch, _ in network.bound} == ({1, 2, 3, 4} if batches == (1, 4) else {4})
+
+
+def test_two_threads_copy_a_large_batch_from_ordinary_memory(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = opened(Network(averages, batches=(1, 4)))
+    frames = [random_frame(encoding, 1280, 720, seed) for seed, encoding in enumerate(("bgr8", "nv12", "rgb8", "uyvy"))]
+    threads: set[int] = set()
+    copy = StagedRows.copy
+    # Each thread's first frame waits for the other's, so that one alone cannot take all of them.
+    both = threading.Barrier(2)
+
+    def noting(plane: StagedRows, *what: Any) -> None:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            both.wait(10)
+        copy(plane, *what)
+
+    path.run(frames[:1], CHOICE)
+    monkeypatch.setattr(StagedRows, "copy", noting)
+    for one, frame in zip(path.run(frames, CHOICE).found, frames, strict=True):
+        assert_plain(one, frame)
+    assert len(threads) == 2
+    # Each geometry's header is known by now, and small frames are one thread's.
+    monkeypatch.setattr(StagedRows, "copy", copy)
+    for order in ([3, 2, 1, 0], [0, 1], [2]):
+        for one, index in zip(path.run([frames[i] for i in order], CHOICE).found, order, strict=True):
+            assert_plain(one, frames[index])
 
 
 def run_together(pictures: AnyArray) -> list[AnyArray]:

@@ -14,6 +14,7 @@ from trt_perception.backends.cuda_frames.geometry import ENCODINGS
 from trt_perception.backends.cuda_frames.kernels import FrameKernels
 from trt_perception.backends.cuda_frames.network import DeviceNetwork
 from trt_perception.backends.cuda_frames.session import FrameSession
+from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.backends.cuda_frames.slot import FrameSlot, require_frames
 from trt_perception.backends.cuda_frames.staging import GeometryOnDevice
 from trt_perception.backends.cuda_frames.structs import TYPES, ChoiceHeader, choice_bytes
@@ -70,6 +71,8 @@ class CudaFramePath:
         self._further_sessions: dict[int, FrameSession] = {}
         self._closed = False
         self._closing = ExitStack()
+        self._shared_work = SharedWork()
+        self._closing.callback(self._shared_work.close)
         try:
             with turn, session.current():
                 self._kernels = FrameKernels(session)
@@ -163,7 +166,8 @@ class CudaFramePath:
 
     def _new_slot(self, session: FrameSession, batch: int, index: int) -> FrameSlot:
         parts = (self._network, session, self._kernels, self.plan, batch, index, self._choice_memory)
-        slot = FrameSlot(*parts, shared=self._shared)
+        shared_work = self._shared_work if batch > 1 else None
+        slot = FrameSlot(*parts, shared=self._shared, shared_work=shared_work)
         reason = self._network.no_graph_reason
         if reason is not None and not self._told:
             self._told = True

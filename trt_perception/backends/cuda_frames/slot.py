@@ -13,6 +13,7 @@ from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, Ti
 from trt_perception.backends.cuda_frames.kernels import FrameKernels
 from trt_perception.backends.cuda_frames.network import DeviceNetwork, DeviceTensor
 from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
+from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.backends.cuda_frames.staging import FrameStaging, GeometryOnDevice
 from trt_perception.backends.cuda_frames.structs import (
     CANDIDATE_BYTES,
@@ -66,8 +67,10 @@ class FrameSlot:
         choice: DeviceMemory,
         *,
         shared: bool,
+        shared_work: SharedWork | None,
     ) -> None:
-        """index: see DeviceNetwork.bind. shared: the device reads the staged bytes where they lie.
+        """index: see DeviceNetwork.bind. shared: the device reads the staged bytes where they lie. shared_work: see
+        FrameStaging.
 
         span_ns: from when to when the last run took, nanoseconds of the device's clock.
 
@@ -77,6 +80,7 @@ class FrameSlot:
         self._session = session
         self._kernels = kernels
         self._shared = shared
+        self._shared_work = shared_work
         self._choice = choice
         self._recorded: _Recorded | None = None
         self._frames = 0
@@ -233,7 +237,8 @@ class FrameSlot:
             for work in (whole,) if self._network.recordable else (before, self._queue_after):
                 graphs.append(_recorded(stream, work))
                 undo.callback(graphs[-1].close)
-            staging = FrameStaging(self._session, host, None if device is None else device.address, self._batch)
+            address = None if device is None else device.address
+            staging = FrameStaging(self._session, host, address, self._batch, self._shared_work)
             self._recorded = _Recorded(capacity, staging, tuple(graphs), undo.pop_all())
 
     def _queue_after(self) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 from trt_perception.backends.cuda_frames.driver import RowsUpload
 from trt_perception.backends.cuda_frames.geometry import HEADER_BYTES, FrameHeader, StagedRows, frame_geometry
 from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
+from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Uint8Array
 
 # A frame is copied piece by piece, so that the device fetches one while the next is copied.
 _PIECE_BYTES = 512 << 10
+# Waking another thread takes about as long as copying half of this.
+_WORTH_A_THREAD_BYTES = 1 << 20
 # A frame of no size: the whole input is border.
 _NOTHING = np.zeros(HEADER_BYTES, np.uint8)
 
@@ -101,8 +104,12 @@ class FrameStaging:
     host: `capacity` bytes a frame. device: its address there, None where the device reads the host's memory.
     """
 
-    def __init__(self, session: FrameSession, host: HostMemory, device: int | None, batch: int) -> None:
+    def __init__(
+        self, session: FrameSession, host: HostMemory, device: int | None, batch: int, shared_work: SharedWork | None
+    ) -> None:
+        """shared_work: copies large batches from ordinary memory together with the calling thread."""
         self._session = session
+        self._shared_work = shared_work
         self._host = host
         self._device = device
         self._capacity = host.size // batch
@@ -116,22 +123,35 @@ class FrameStaging:
 
         addresses: of the frames' buffers. Places without a frame become border.
         """
-        for index, (frame, geometry, address) in enumerate(zip(frames, geometries, addresses, strict=True)):
-            base = index * self._capacity
-            there, self._headers[index] = self._headers[index] is geometry, None
-            if self._device is None or not geometry.page_locked:
-                if not there:
-                    self._host.array[base : base + HEADER_BYTES] = geometry.header
-                self._copy(frame.buffer, geometry, base)
-            else:
-                if not there:
-                    self._send_header(geometry.header, base)
-                self._queue_from_where_it_lies(geometry, address, self._device + base)
-            self._headers[index] = geometry
+
+        def bring_one(index: int) -> None:
+            # The context is a thread's own.
+            with self._session.current():
+                self._bring_one(index, frames[index], geometries[index], addresses[index])
+
+        copied = 0 if len(frames) == 1 else sum([g.staged_bytes for g in geometries if not g.page_locked])
+        if self._shared_work is not None and copied >= _WORTH_A_THREAD_BYTES:
+            self._shared_work.each(bring_one, len(frames))
+        else:
+            for index, (frame, geometry, address) in enumerate(zip(frames, geometries, addresses, strict=True)):
+                self._bring_one(index, frame, geometry, address)
         for index in range(len(frames), len(self._headers)):
             if self._headers[index] is not _NOTHING:
                 self._send_header(_NOTHING, index * self._capacity)
                 self._headers[index] = _NOTHING
+
+    def _bring_one(self, index: int, frame: CameraFrame, geometry: GeometryOnDevice, address: int) -> None:
+        base = index * self._capacity
+        there, self._headers[index] = self._headers[index] is geometry, None
+        if self._device is None or not geometry.page_locked:
+            if not there:
+                self._host.array[base : base + HEADER_BYTES] = geometry.header
+            self._copy(frame.buffer, geometry, base)
+        else:
+            if not there:
+                self._send_header(geometry.header, base)
+            self._queue_from_where_it_lies(geometry, address, self._device + base)
+        self._headers[index] = geometry
 
     def _send_header(self, header: Uint8Array, base: int) -> None:
         self._host.array[base : base + HEADER_BYTES] = header
