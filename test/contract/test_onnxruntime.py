@@ -77,8 +77,7 @@ def test_an_input_that_numpy_cannot_hold_is_refused(tmp_path: Path, name: str) -
 
 def test_cuda_in_tensorrts_place_runs_as_cuda_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library that says so is the real one on the processor, which is all that there is here."""
-    path = tmp_path / "net.onnx"
-    write_onnx(path)
+    path = write_identity(tmp_path / "net.onnx", onnx.TensorProto.FLOAT)
     asked: list[list[str]] = []
 
     def session(path: str, *, sess_options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -14,10 +15,12 @@ import pytest
 from test.gpu.conftest import TACTICS, open_backend
 from test.gpu.memory import BLOCK, left_behind
 from test.gpu.networks import SIDE, reference, relative_error, write_network
+from trt_perception.backends.frame_path import FramePlan
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendError
+from trt_perception.model_file import InputSpec
 from trt_perception.types import Float32Array
 
 CYCLES = 200
@@ -200,6 +203,22 @@ def test_outputs_may_outlive_the_backend(small_fp16: BuildResult, batch: Float32
         (output,) = backend.infer(batch).arrays
         before = output.copy()
     np.testing.assert_array_equal(output, before)
+
+
+def test_a_dropped_backend_frees_its_memory(small_fp16: BuildResult, batch: Float32Array) -> None:
+    plan = FramePlan(InputSpec(SIDE, SIDE), "yolov8", True, 10)
+
+    def drop() -> None:
+        for _ in range(CYCLES // 10):
+            backend = open_backend(small_fp16.engine)
+            backend.infer(batch)
+            path = backend.frame_path(plan)
+            assert path is not None and not isinstance(path, str)
+            del backend, path
+            gc.collect()
+
+    drop()
+    assert left_behind(drop) <= BLOCK
 
 
 def test_a_program_that_forgets_to_close_ends_without_a_word(small_fp16: BuildResult) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -104,12 +104,11 @@ class TensorRtBackend(Backend):
         gpu = gpu_identity(self.device_index)
         trt = load_tensorrt(settings.runtime)
         engine, manifest, notes = self._engine_and_manifest(trt, gpu)
-        header = engine_header_size(engine)
+        plan = _engine_bytes(engine)
         session = CudaSession(self.device_index)
+        how = {"cuda_graph": settings.cuda_graph, "profile": bool(settings.profile_to)}
         try:
-            plan = engine.read_bytes()[header:]
-            profile = bool(settings.profile_to)
-            runner = EngineRunner(trt, session, plan, cuda_graph=settings.cuda_graph, profile=profile)
+            runner = EngineRunner(trt, session, plan, tell=self._teller(), **how)
         except BackendError as error:
             raise BackendError(f"{engine}: {error}") from error
         self._runner = runner
@@ -176,13 +175,24 @@ class TensorRtBackend(Backend):
             try:
                 network = EngineNetwork(self._runner, plan.input)
                 path = CudaFramePath(
-                    network, session, plan, self._turn, tell=self._add_notes, streams=settings.streams, shared=shared
+                    network, session, plan, self._turn, tell=self._teller(), streams=settings.streams, shared=shared
                 )
             except BackendError as error:
                 return str(error)
             self._runner.close_first(path.close)
             self._path = path
         return path
+
+    def _teller(self) -> Callable[[str], None]:
+        """Takes notes without keeping the backend alive: the net is for one that was dropped."""
+        me = weakref.ref(self)
+
+        def tell(note: str) -> None:
+            backend = me()
+            if backend is not None:
+                backend._add_notes(note)
+
+        return tell
 
     @property
     def max_batch(self) -> int | None:
@@ -216,3 +226,11 @@ class TensorRtBackend(Backend):
             raise BackendError(
                 f"{self.request}: the profile cannot be written to {self.settings.profile_to} ({error.strerror})"
             ) from error
+
+
+def _engine_bytes(engine: Path) -> bytes:
+    """What TensorRT is given of an engine file."""
+    try:
+        return engine.read_bytes()[engine_header_size(engine) :]
+    except OSError as error:
+        raise BackendError(f"{engine} cannot be read ({error.strerror}): check the file and its permissions") from error

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import zipfile
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -81,7 +81,7 @@ class TorchScriptBackend(Backend):
     _module: torch.jit.ScriptModule | GpuModule | None = None
     _profiler: Any = None
     _path: CudaFramePath | None = None
-    _frame_session: FrameSession | None = None
+    _paths_closing: ExitStack | None = None
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
@@ -194,35 +194,29 @@ class TorchScriptBackend(Backend):
             return "a profile is taken, which is of the network's operators alone"
         if self._path is not None and self._path.plan == plan:
             return self._path
-        self._close_path()
         given = plan.input
-        try:
-            network = TorchNetwork(
-                self._torch,
-                self._device,
-                self._tensors,
-                (given.channels, given.height, given.width),
-                self._dtype,
-                graphs=settings.cuda_graph,
-                channels_last=isinstance(self._module, GpuModule) and self._module.channels_last,
-            )
-            self._frame_session = FrameSession(self._device.index)
-            turn = threading.RLock()
-            self._path = CudaFramePath(
-                network, self._frame_session, plan, turn, tell=self._add_notes, streams=settings.streams
-            )
-        except BackendError as error:
-            self._close_path()
-            return str(error)
-        return self._path
-
-    def _close_path(self) -> None:
-        path, self._path = self._path, None
-        if path is not None:
-            path.close()
-        session, self._frame_session = self._frame_session, None
-        if session is not None:
-            session.close()
+        with ExitStack() as undo:
+            try:
+                network = TorchNetwork(
+                    self._torch,
+                    self._device,
+                    self._tensors,
+                    (given.channels, given.height, given.width),
+                    self._dtype,
+                    graphs=settings.cuda_graph,
+                    channels_last=isinstance(self._module, GpuModule) and self._module.channels_last,
+                )
+                session = FrameSession(self._device.index)
+                undo.callback(session.close)
+                turn = threading.RLock()
+                path = CudaFramePath(network, session, plan, turn, tell=self._add_notes, streams=settings.streams)
+                undo.callback(path.close)
+            except BackendError as error:
+                return str(error)
+            self._paths_closing = self._paths_closing or ExitStack()
+            self._paths_closing.push(undo.pop_all())
+        self._path = path
+        return path
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         assert self._module is not None
@@ -280,7 +274,9 @@ class TorchScriptBackend(Backend):
         lost = profiler is not None and not self._may_stop(profiler)
         if profiler is not None and not lost:
             profiler.stop()
-        self._close_path()
+        paths, self._paths_closing, self._path = self._paths_closing, None, None
+        if paths is not None:
+            paths.close()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None
         if was_on_cuda:

@@ -9,7 +9,7 @@ import pytest
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.cuda_frames import driver
-from trt_perception.backends.tensorrt_backend import TensorRtBackend
+from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
 from trt_perception.errors import BackendError, BackendUnavailableError
 
 
@@ -86,3 +86,15 @@ def test_devices_and_precisions_that_it_lacks(request_text: str) -> None:
 )
 def test_an_engine_is_preferred_to_an_onnx_file(kinds: tuple[str, ...], chosen: str) -> None:
     assert TensorRtBackend.choose_artifact(kinds) == chosen
+
+
+def test_an_engine_file_that_went_away_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"gone.engine cannot be read \(No such file.*check the file"):
+        _engine_bytes(tmp_path / "gone.engine")
+
+
+def test_what_stands_in_front_of_an_engine_is_left_out(tmp_path: Path) -> None:
+    header = b'{"task": "detect"}'
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(len(header).to_bytes(4, "little") + header + b"the engine")
+    assert _engine_bytes(engine) == b"the engine"

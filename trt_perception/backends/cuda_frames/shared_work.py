@@ -1,4 +1,4 @@
-"""A second thread that takes its part of what is to do for each frame of a batch."""
+"""Threads that take their part of what is to do for each frame of a batch."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+# Beside the calling thread.
+_THREADS = 1
+
 
 class SharedWork:
-    """The thread starts when it is first needed and waits between the batches; close() ends it."""
+    """The threads start when they are first needed and wait between the batches; close() ends them."""
 
     def __init__(self) -> None:
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="frame_copy")
+        self._beside = ThreadPoolExecutor(_THREADS, thread_name_prefix="frame_copy")
 
     def each(self, work: Callable[[int], None], count: int) -> None:
-        """work(0) to work(count - 1) on both threads, in any order.
+        """work(0) to work(count - 1) on several threads, in any order.
 
-        Returns, or raises what a work raised, when neither thread works any more.
+        Returns, or raises what a work raised, when no thread works any more.
         """
         left = deque(range(count))
-        beside = self._beside.submit(_take_turns, left, work)
+        beside = [self._beside.submit(_take_turns, left, work) for _ in range(min(_THREADS, count - 1))]
         try:
             _take_turns(left, work)
         finally:
             left.clear()
             # One that did not wake up in time has nothing left to do and is not waited for.
-            error = None if beside.cancel() else beside.exception()
-        if error is not None:
-            raise error
+            errors = [future.exception() for future in beside if not future.cancel()]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def close(self) -> None:
-        """Waits for the thread's end; a second call does nothing."""
+        """Waits for the threads' end; a second call does nothing."""
         self._beside.shutdown()
 
 

@@ -16,7 +16,8 @@ from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Uint8Array
 
-# A frame is copied piece by piece, so that the device fetches one while the next is copied.
+# A frame is copied piece by piece, so that the device fetches one while the next is copied. Threads that share a batch
+# copy whole frames: between pieces they would wait for each other, since Python code runs in one thread at a time.
 _PIECE_BYTES = 512 << 10
 # Waking another thread takes about as long as copying half of this.
 _WORTH_A_THREAD_BYTES = 1 << 20
@@ -66,7 +67,9 @@ class GeometryOnDevice:
         self.header = np.frombuffer(bytes(header), np.uint8)
         self.page_locked = page_locked
         self.staged_bytes = HEADER_BYTES + geometry.staged_bytes
-        self.pieces = () if page_locked else tuple(piece for plane in geometry.planes for piece in _pieces(plane))
+        copied = () if page_locked else geometry.planes
+        self.pieces = tuple(piece for plane in copied for piece in _pieces(plane, _PIECE_BYTES))
+        self.whole_planes = tuple(piece for plane in copied for piece in _pieces(plane, self.staged_bytes))
         self.direct = tuple(_direct(plane) for plane in geometry.planes) if page_locked else ()
 
     def close(self) -> None:
@@ -75,8 +78,8 @@ class GeometryOnDevice:
             memory.close()
 
 
-def _pieces(plane: StagedRows) -> list[_Piece]:
-    rows = max(_PIECE_BYTES // plane.row_bytes, 1)
+def _pieces(plane: StagedRows, most_bytes: int) -> list[_Piece]:
+    rows = max(most_bytes // plane.row_bytes, 1)
     found = []
     for begin in range(0, plane.taken, rows):
         end = min(begin + rows, plane.taken)
@@ -125,28 +128,31 @@ class FrameStaging:
         """
 
         def bring_one(index: int) -> None:
+            geometry = geometries[index]
             # The context is a thread's own.
             with self._session.current():
-                self._bring_one(index, frames[index], geometries[index], addresses[index])
+                self._bring_one(index, frames[index], geometry, addresses[index], geometry.whole_planes)
 
         copied = 0 if len(frames) == 1 else sum([g.staged_bytes for g in geometries if not g.page_locked])
         if self._shared_work is not None and copied >= _WORTH_A_THREAD_BYTES:
             self._shared_work.each(bring_one, len(frames))
         else:
             for index, (frame, geometry, address) in enumerate(zip(frames, geometries, addresses, strict=True)):
-                self._bring_one(index, frame, geometry, address)
+                self._bring_one(index, frame, geometry, address, geometry.pieces)
         for index in range(len(frames), len(self._headers)):
             if self._headers[index] is not _NOTHING:
                 self._send_header(_NOTHING, index * self._capacity)
                 self._headers[index] = _NOTHING
 
-    def _bring_one(self, index: int, frame: CameraFrame, geometry: GeometryOnDevice, address: int) -> None:
+    def _bring_one(
+        self, index: int, frame: CameraFrame, geometry: GeometryOnDevice, address: int, pieces: Sequence[_Piece]
+    ) -> None:
         base = index * self._capacity
         there, self._headers[index] = self._headers[index] is geometry, None
         if self._device is None or not geometry.page_locked:
             if not there:
                 self._host.array[base : base + HEADER_BYTES] = geometry.header
-            self._copy(frame.buffer, geometry, base)
+            self._copy(frame.buffer, pieces, base)
         else:
             if not there:
                 self._send_header(geometry.header, base)
@@ -158,9 +164,9 @@ class FrameStaging:
         if self._device is not None:
             self._session.upload(self._device + base, self._host.address + base, HEADER_BYTES)
 
-    def _copy(self, source: Uint8Array, geometry: GeometryOnDevice, base: int) -> None:
+    def _copy(self, source: Uint8Array, pieces: Sequence[_Piece], base: int) -> None:
         host = self._host
-        for piece in geometry.pieces:
+        for piece in pieces:
             at = base + piece.at
             piece.plane.copy(source, host.array[at : at + piece.size], piece.begin, piece.end)
             if self._device is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -21,8 +20,6 @@ from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
-
-LOG = logging.getLogger(__name__)
 
 # TensorRT's element types that NumPy has too.
 _DTYPES = {
@@ -78,17 +75,26 @@ class EngineRunner:
     """Runs one engine on one session. One call at a time, from any thread; the caller keeps the calls apart."""
 
     def __init__(
-        self, trt: TensorRt, session: CudaSession, plan: bytes, *, cuda_graph: bool, profile: bool = False
+        self,
+        trt: TensorRt,
+        session: CudaSession,
+        plan: bytes,
+        *,
+        tell: Callable[[str], None],
+        cuda_graph: bool,
+        profile: bool = False,
     ) -> None:
         """Deserialises `plan` (without any header) and runs it once with zeros.
 
         cuda_graph: record copies and inference as one graph; where that does not work, `no_graph_reason` says why.
+        tell: takes, once, why a shape that comes later is no graph.
         profile: measure every layer, which leaves no room for a graph.
         Raises BackendError for an engine that does not load, has several inputs, or types that NumPy lacks. The
         runner takes the session over: it closes it, also after an error here.
         """
         self._trt = trt
         self._session = session
+        self._tell: Callable[[str], None] | None = tell
         self._want_graph = cuda_graph and not profile
         self._want_profile = profile
         self.profiler: LayerProfiler | None = None
@@ -265,8 +271,9 @@ class EngineRunner:
                 self._bound.close()
                 self._bound = None
             self._bound = self._bind(shape)
-            if self._bound.no_graph_reason and self._want_graph:
-                LOG.warning("no CUDA graph for the shape %s: %s", shape, self._bound.no_graph_reason)
+            if self._bound.no_graph_reason and self._want_graph and self._tell is not None:
+                self._tell(f"no CUDA graph for the shape {shape}: {self._bound.no_graph_reason}")
+                self._tell = None
         return self._bound
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
