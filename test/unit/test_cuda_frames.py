@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import LETTERBOX, SIZES, SPECS, assert_same_input, random_frame
-from trt_perception.backends.cuda_frames.driver import GraphRecording, add_to_recording, call, is_page_locked
+from trt_perception.backends.cuda_frames.driver import (
+    GraphRecording,
+    RowsUpload,
+    add_to_recording,
+    call,
+    is_page_locked,
+)
 from trt_perception.backends.cuda_frames.geometry import ENCODINGS, StagedRows
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
@@ -280,6 +286,35 @@ def test_two_threads_copy_a_large_batch_from_ordinary_memory(opened: Any, monkey
     for order in ([3, 2, 1, 0], [0, 1], [2]):
         for one, index in zip(path.run([frames[i] for i in order], CHOICE).found, order, strict=True):
             assert_plain(one, frames[index])
+
+
+def test_frames_of_both_kinds_of_memory_in_one_batch(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = opened(Network(averages, batches=(1, 4)))
+    frames = [random_frame("bgr8", 1280, 720, seed) for seed in range(4)]
+    session = FrameSession(0)
+    with session.current():
+        memory = [session.host_memory(frame.buffer.size) for frame in frames[:2]]
+    for block, frame in zip(memory, frames[:2], strict=True):
+        block.array[...] = frame.buffer
+    locked = [replace(frame, buffer=block.array) for block, frame in zip(memory, frames[:2], strict=True)]
+    queue = RowsUpload.queue
+    queued_by: list[int] = []
+
+    def noting(upload: RowsUpload, *what: Any) -> None:
+        queued_by.append(threading.get_ident())
+        queue(upload, *what)
+
+    monkeypatch.setattr(RowsUpload, "queue", noting)
+    for given in ((locked[0], frames[2], locked[1], frames[3]), (frames[2], frames[3], *locked), (*locked, frames[3])):
+        for one, frame in zip(path.run(given, CHOICE).found, given, strict=True):
+            assert_plain(one, frame)
+    # Frames of one size share the object that queues their rows, so that one thread alone may.
+    assert queued_by == [threading.get_ident()] * 6
+    del locked, given, frame
+    with session.current():
+        for block in memory:
+            block.close()
+    session.close()
 
 
 def run_together(pictures: AnyArray) -> list[AnyArray]:

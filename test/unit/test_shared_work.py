@@ -27,7 +27,7 @@ def test_both_threads_take_part_and_each_index_is_done_once(shared: SharedWork) 
             together.wait(10)
         done.append((index, threading.get_ident()))
 
-    shared.each(work, 5)
+    shared.each(work, range(5))
     assert sorted(index for index, _ in done) == [0, 1, 2, 3, 4]
     assert len({thread for _, thread in done}) == 2 and threading.get_ident() in {thread for _, thread in done}
 
@@ -39,7 +39,7 @@ def test_a_thread_that_does_not_wake_up_is_not_waited_for() -> None:
         # The second thread is somewhere else.
         shared._beside.submit(held.wait, 10)
         done: list[int] = []
-        shared.each(done.append, 3)
+        shared.each(done.append, range(3))
         assert done == [0, 1, 2] and not held.is_set()
     finally:
         held.set()
@@ -63,15 +63,15 @@ def test_what_a_work_raises_arrives_when_no_thread_works_any_more(shared: Shared
         running.append(-1)
 
     with pytest.raises(IndexError, match=r"of [01]"):
-        shared.each(work, 2)
+        shared.each(work, range(2))
     assert running == [0, 1, -1]
     done: list[int] = []
-    shared.each(done.append, 2)
+    shared.each(done.append, range(2))
     assert sorted(done) == [0, 1]
 
 
 def test_closing_ends_the_thread(shared: SharedWork) -> None:
-    shared.each(lambda _: None, 2)
+    shared.each(lambda _: None, range(2))
     shared.close()
     shared.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("frame_copy")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 # Beside the calling thread.
@@ -16,13 +16,13 @@ class SharedWork:
     def __init__(self) -> None:
         self._beside = ThreadPoolExecutor(_THREADS, thread_name_prefix="frame_copy")
 
-    def each(self, work: Callable[[int], None], count: int) -> None:
-        """work(0) to work(count - 1) on several threads, in any order.
+    def each(self, work: Callable[[int], None], places: Sequence[int]) -> None:
+        """work(place) for each of them on several threads, in any order.
 
         Returns, or raises what a work raised, when no thread works any more.
         """
-        left = deque(range(count))
-        beside = [self._beside.submit(_take_turns, left, work) for _ in range(min(_THREADS, count - 1))]
+        left = deque(places)
+        beside = [self._beside.submit(_take_turns, left, work) for _ in range(min(_THREADS, len(places) - 1))]
         try:
             _take_turns(left, work)
         finally:
@@ -41,7 +41,7 @@ class SharedWork:
 def _take_turns(left: deque[int], work: Callable[[int], None]) -> None:
     while True:
         try:
-            index = left.popleft()
+            place = left.popleft()
         except IndexError:
             return
-        work(index)
+        work(place)

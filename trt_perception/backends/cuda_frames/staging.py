@@ -126,23 +126,31 @@ class FrameStaging:
 
         addresses: of the frames' buffers. Places without a frame become border.
         """
+        together = self._worth_sharing(geometries)
+        for index, (frame, geometry, address) in enumerate(zip(frames, geometries, addresses, strict=True)):
+            if index not in together:
+                self._bring_one(index, frame, geometry, address, geometry.pieces)
 
-        def bring_one(index: int) -> None:
+        def bring_shared(index: int) -> None:
             geometry = geometries[index]
             # The context is a thread's own.
             with self._session.current():
                 self._bring_one(index, frames[index], geometry, addresses[index], geometry.whole_planes)
 
-        copied = 0 if len(frames) == 1 else sum([g.staged_bytes for g in geometries if not g.page_locked])
-        if self._shared_work is not None and copied >= _WORTH_A_THREAD_BYTES:
-            self._shared_work.each(bring_one, len(frames))
-        else:
-            for index, (frame, geometry, address) in enumerate(zip(frames, geometries, addresses, strict=True)):
-                self._bring_one(index, frame, geometry, address, geometry.pieces)
+        if self._shared_work is not None and together:
+            self._shared_work.each(bring_shared, together)
         for index in range(len(frames), len(self._headers)):
             if self._headers[index] is not _NOTHING:
                 self._send_header(_NOTHING, index * self._capacity)
                 self._headers[index] = _NOTHING
+
+    def _worth_sharing(self, geometries: Sequence[GeometryOnDevice]) -> Sequence[int]:
+        """Which frames several threads copy; not page-locked ones, whose geometry keeps what is being queued."""
+        if self._shared_work is None:
+            return ()
+        ordinary = [index for index, geometry in enumerate(geometries) if not geometry.page_locked]
+        copied = sum([geometries[index].staged_bytes for index in ordinary])
+        return ordinary if len(ordinary) > 1 and copied >= _WORTH_A_THREAD_BYTES else ()
 
     def _bring_one(
         self, index: int, frame: CameraFrame, geometry: GeometryOnDevice, address: int, pieces: Sequence[_Piece]
