@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from trt_perception.checksum import file_sha256
+from trt_perception.checksum import model_sha256
 from trt_perception.errors import ModelFileError
 from trt_perception.protobuf_fields import BYTES, fields, read_tag
 
@@ -64,8 +64,8 @@ def onnx_digest(onnx: Path) -> str:
     """
     files = external_files(onnx)
     if not files:
-        return file_sha256(onnx)
-    parts = [file_sha256(onnx), *(f"{location}:{file_sha256(path)}" for location, path in sorted(files.items()))]
+        return model_sha256(onnx)
+    parts = [model_sha256(onnx), *(f"{location}:{model_sha256(path)}" for location, path in sorted(files.items()))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

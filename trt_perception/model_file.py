@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from trt_perception.checksum import file_sha256
+from trt_perception.checksum import model_sha256
 from trt_perception.errors import ModelFileError
 from trt_perception.external_data import external_files
 from trt_perception.types import Thresholds
@@ -138,7 +138,7 @@ class ModelFile:
 
 
 def _require_hash(path: Path, wanted: str) -> None:
-    found = file_sha256(path)
+    found = model_sha256(path)
     if found != wanted:
         raise ModelFileError(
             f"{path} has sha256 {found}, the model file says {wanted}; "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_perception.artifact_metadata import onnx_input_shape, read_metadata
-from trt_perception.checksum import file_sha256
+from trt_perception.checksum import model_sha256
 from trt_perception.errors import ModelFileError
 from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize
 from trt_perception.model_file_reader import load_model_file
@@ -59,7 +59,7 @@ def _labels_of_artifacts(model: ModelFile) -> ModelFile:
         if model.labels or not artifact.path.is_file():
             continue
         # Nothing is taken from a file that is not the right one; who opens it is told so.
-        if artifact.sha256 is not None and file_sha256(artifact.path) != artifact.sha256:
+        if artifact.sha256 is not None and model_sha256(artifact.path) != artifact.sha256:
             continue
         names = read_metadata(artifact.path, f".{kind}").get("names")
         if names is not None:

@@ -110,8 +110,10 @@ def test_the_same_plan_has_the_same_path(tmp_path: Path) -> None:
         first = backend.frame_path(PLAN)
         assert backend.frame_path(PLAN) is first
         other = backend.frame_path(FramePlan(LETTERBOX, "yolov8", False, 3))
-        assert isinstance(other, CudaFramePath) and other is not first
+        assert isinstance(first, CudaFramePath) and isinstance(other, CudaFramePath) and other is not first
         other.run([FRAME], CHOICE)
+        first.run([FRAME], CHOICE)
+        assert backend.frame_path(PLAN) is first
 
 
 def detect_all(request: str, scenes: list[Any]) -> list[Detections]:

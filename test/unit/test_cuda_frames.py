@@ -26,6 +26,8 @@ from trt_perception.backends.cuda_frames.geometry import ENCODINGS, StagedRows
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
+from trt_perception.backends.cuda_frames.shared_work import SharedWork
+from trt_perception.backends.cuda_frames.slot import FrameSlot
 from trt_perception.backends.cuda_frames.structs import CAPACITY
 from trt_perception.backends.frame_path import FramePlan, Survivors
 from trt_perception.class_choice import ClassChoice
@@ -315,6 +317,24 @@ def test_frames_of_both_kinds_of_memory_in_one_batch(opened: Any, monkeypatch: p
         for block in memory:
             block.close()
     session.close()
+
+
+def test_the_copying_thread_ends_before_its_memory_goes(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = opened(Network(averages, batches=(1, 4)))
+    path.run([random_frame("bgr8", 1280, 720, seed) for seed in range(2)], CHOICE)
+    ended: list[str] = []
+
+    def noted(name: str, close: Callable[[Any], None]) -> Callable[[Any], None]:
+        def note(owner: Any) -> None:
+            ended.append(name)
+            close(owner)
+
+        return note
+
+    monkeypatch.setattr(SharedWork, "close", noted("thread", SharedWork.close))
+    monkeypatch.setattr(FrameSlot, "close", noted("slot", FrameSlot.close))
+    path.close()
+    assert ended == ["thread", "slot", "slot"]
 
 
 def run_together(pictures: AnyArray) -> list[AnyArray]:

@@ -214,7 +214,7 @@ class Backend(abc.ABC):
         return self.info.inputs[0].shape[0]
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
-        """The short way for whole frames on this open backend's device, valid until close().
+        """The short way for whole frames on this open backend's device, valid until close(); hold the backend as long.
 
         A reason where the device could do it, but not here or not for this plan: it goes into the notes. None where
         the processor runs the network, so that there is nothing to shorten.

@@ -53,13 +53,13 @@ class OnnxRuntimeBackend(Backend):
 
     _session: Session | None = None
     _bound: BoundSession | None = None
-    _path: CudaFramePath | None = None
     _closing: ExitStack | None = None
 
     def _open(self) -> BackendInfo:
         ort = onnxruntime_part()
         self._turn = threading.RLock()
         self._closing = ExitStack()
+        self._paths: dict[FramePlan, CudaFramePath] = {}
         kind = self.device.split(":")[0]
         if self.request.precision is not None and kind != "tensorrt":
             raise BackendError(
@@ -141,8 +141,8 @@ class OnnxRuntimeBackend(Backend):
         with self._turn:
             if self._closing is None:
                 raise BackendError(f"{self.request} was closed by another thread")
-            if self._path is not None and self._path.plan == plan:
-                return self._path
+            if plan in self._paths:
+                return self._paths[plan]
             with ExitStack() as undo:
                 try:
                     frames = FrameSession(self.device_index)
@@ -157,7 +157,7 @@ class OnnxRuntimeBackend(Backend):
                 except BackendError as error:
                     return str(error)
                 self._closing.push(undo.pop_all())
-            self._path = path
+            self._paths[plan] = path
         return path
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
@@ -181,7 +181,7 @@ class OnnxRuntimeBackend(Backend):
         if self._closing is None:
             return
         with self._turn:
-            self._path = None
+            self._paths.clear()
             self._closing.close()
             self._closing = self._bound = None
             session, self._session = self._session, None

@@ -82,7 +82,6 @@ class TensorRtBackend(Backend):
     path_settings: ClassVar[tuple[str, ...]] = ("cache_directory", "profile_to")
 
     _runner: EngineRunner | None = None
-    _path: CudaFramePath | None = None
     _net: weakref.finalize[..., TensorRtBackend] | None = None
 
     @classmethod
@@ -95,9 +94,12 @@ class TensorRtBackend(Backend):
             return self._open_engine()
         except BackendError as error:
             raise type(error)(f"{self.request}: {error}") from error
+        except ModelFileError as error:
+            raise BackendError(f"{self.request}: {error}") from error
 
     def _open_engine(self) -> BackendInfo:
         self._turn = threading.RLock()
+        self._paths: dict[FramePlan, CudaFramePath] = {}
         settings: TensorRtSettings = self.settings
         if settings.profile_to:
             require_writable_setting(self.request, "profile_to", settings.profile_to)
@@ -157,15 +159,15 @@ class TensorRtBackend(Backend):
         return self._runner.input_buffer(shape) if self._runner is not None else None
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
-        """Kernels before and after the engine, all in one CUDA graph."""
+        """Kernels before and after the engine, all in one CUDA graph. It does not keep the backend alive."""
         settings: TensorRtSettings = self.settings
         if not settings.device_path:
             return "switched off by the setting device_path"
         with self._turn:
             if self._runner is None:
                 raise BackendError(f"{self.request} was closed by another thread")
-            if self._path is not None and self._path.plan == plan:
-                return self._path
+            if plan in self._paths:
+                return self._paths[plan]
             reason = self._runner.no_graph_reason
             if reason is not None:
                 return f"it needs a CUDA graph: {reason}"
@@ -180,7 +182,7 @@ class TensorRtBackend(Backend):
             except BackendError as error:
                 return str(error)
             self._runner.close_first(path.close)
-            self._path = path
+            self._paths[plan] = path
         return path
 
     def _teller(self) -> Callable[[str], None]:
@@ -215,7 +217,7 @@ class TensorRtBackend(Backend):
             profiler = self._runner.profiler
             self._runner.close()
             self._runner = None
-            self._path = None
+            self._paths.clear()
         if profiler is not None:
             self._write_profile(profiler)
 

@@ -80,12 +80,14 @@ class TorchScriptBackend(Backend):
 
     _module: torch.jit.ScriptModule | GpuModule | None = None
     _profiler: Any = None
-    _path: CudaFramePath | None = None
     _paths_closing: ExitStack | None = None
 
     def _open(self) -> BackendInfo:
         torch = _import_torch(self)
         self._torch = torch
+        self._turn = threading.RLock()
+        self._paths: dict[FramePlan, CudaFramePath] = {}
+        self._paths_closing = ExitStack()
         device, fallback_reason = self._choose_device(torch)
         half = self.request.precision == "fp16"
         notes: list[str] = []
@@ -192,8 +194,9 @@ class TorchScriptBackend(Backend):
             return "switched off by the setting device_path"
         if settings.profile_to:
             return "a profile is taken, which is of the network's operators alone"
-        if self._path is not None and self._path.plan == plan:
-            return self._path
+        if plan in self._paths:
+            return self._paths[plan]
+        assert self._paths_closing is not None
         given = plan.input
         with ExitStack() as undo:
             try:
@@ -208,14 +211,12 @@ class TorchScriptBackend(Backend):
                 )
                 session = FrameSession(self._device.index)
                 undo.callback(session.close)
-                turn = threading.RLock()
-                path = CudaFramePath(network, session, plan, turn, tell=self._add_notes, streams=settings.streams)
+                path = CudaFramePath(network, session, plan, self._turn, tell=self._add_notes, streams=settings.streams)
                 undo.callback(path.close)
             except BackendError as error:
                 return str(error)
-            self._paths_closing = self._paths_closing or ExitStack()
             self._paths_closing.push(undo.pop_all())
-        self._path = path
+        self._paths[plan] = path
         return path
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
@@ -274,8 +275,9 @@ class TorchScriptBackend(Backend):
         lost = profiler is not None and not self._may_stop(profiler)
         if profiler is not None and not lost:
             profiler.stop()
-        paths, self._paths_closing, self._path = self._paths_closing, None, None
+        paths, self._paths_closing = self._paths_closing, None
         if paths is not None:
+            self._paths.clear()
             paths.close()
         was_on_cuda = self._module is not None and self._device.type == "cuda"
         self._module = None

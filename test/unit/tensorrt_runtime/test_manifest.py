@@ -75,6 +75,17 @@ def test_bytes_that_are_no_text_say_so(engine: Path) -> None:
         read_manifest(engine)
 
 
+def test_an_engine_that_cannot_be_read_is_a_problem(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = replace(manifest(), engine_bytes=engine.stat().st_size)
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("trt_perception.backends.tensorrt_runtime.manifest.file_sha256", refuse)
+    assert written.problem(engine) == f"{engine} cannot be read (Permission denied)"
+    assert "No such file" in str(written.problem(engine.with_name("gone.engine")))
+
+
 def test_equal_keys_have_no_differences() -> None:
     assert KEY.differences(replace(KEY)) == []
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends.base import BackendInfo
 from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
+from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
 from trt_perception.errors import BackendError, BackendUnavailableError
 
 
@@ -98,3 +102,43 @@ def test_what_stands_in_front_of_an_engine_is_left_out(tmp_path: Path) -> None:
     engine = tmp_path / "model.engine"
     engine.write_bytes(len(header).to_bytes(4, "little") + header + b"the engine")
     assert _engine_bytes(engine) == b"the engine"
+
+
+def test_notes_are_taken_without_keeping_the_backend_alive(tmp_path: Path) -> None:
+    backend = TensorRtBackend(BackendRequest.parse("tensorrt"), tmp_path / "model.engine")
+    backend._info = BackendInfo(
+        "tensorrt", "tensorrt", "cuda:0", "a GPU", "CUDA", "fp16", "tensorrt 8.6.0", (), (), {}, notes=("first",)
+    )
+    tell = backend._teller()
+    tell("second")
+    assert backend.info.notes == ("first", "second")
+    there = weakref.ref(backend)
+    gc.disable()
+    try:
+        del backend
+        assert there() is None
+    finally:
+        gc.enable()
+    tell("nobody listens")
+
+
+class Bound:
+    """What a runner has bound for a shape, without a graph."""
+
+    no_graph_reason = "not here"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    runner = EngineRunner.__new__(EngineRunner)
+    runner._tell, runner._want_graph, runner._bound = notes.append, True, None
+    monkeypatch.setattr(runner, "_bind", Bound)
+    for shape in ((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8)):
+        assert runner._bound_for(shape).shape == shape
+    assert notes == ["no CUDA graph for the shape (1, 3, 8, 8): not here"]

@@ -72,7 +72,6 @@ class CudaFramePath:
         self._closed = False
         self._closing = ExitStack()
         self._shared_work = SharedWork()
-        self._closing.callback(self._shared_work.close)
         try:
             with turn, session.current():
                 self._kernels = FrameKernels(session)
@@ -113,6 +112,8 @@ class CudaFramePath:
             if self._closed:
                 return
             self._closed = True
+            # Whatever became of a run, nobody copies into memory that goes now.
+            self._shared_work.close()
             with self._session.current():
                 # As in FrameSlot.close.
                 for slot in self._slots.values():

@@ -16,8 +16,8 @@ from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import Uint8Array
 
-# A frame is copied piece by piece, so that the device fetches one while the next is copied. Threads that share a batch
-# copy whole frames: between pieces they would wait for each other, since Python code runs in one thread at a time.
+# A frame is copied piece by piece, so that the device fetches one while the next is copied. Two threads that share
+# a batch copy whole frames: between pieces they would wait for each other, as Python code runs in one thread at a time.
 _PIECE_BYTES = 512 << 10
 # Waking another thread takes about as long as copying half of this.
 _WORTH_A_THREAD_BYTES = 1 << 20
@@ -145,7 +145,7 @@ class FrameStaging:
                 self._headers[index] = _NOTHING
 
     def _worth_sharing(self, geometries: Sequence[GeometryOnDevice]) -> Sequence[int]:
-        """Which frames several threads copy; not page-locked ones, whose geometry keeps what is being queued."""
+        """Which frames two threads copy; not page-locked ones, whose geometry keeps what is being queued."""
         if self._shared_work is None:
             return ()
         ordinary = [index for index, geometry in enumerate(geometries) if not geometry.page_locked]

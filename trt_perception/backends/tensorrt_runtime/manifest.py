@@ -70,11 +70,14 @@ class EngineManifest:
 
     def problem(self, engine: Path) -> str | None:
         """Why that file is not the engine that was built, None when it is."""
-        size = engine.stat().st_size
-        if size != self.engine_bytes:
-            kind = "truncated" if size < self.engine_bytes else "longer than built"
-            return f"{engine} is {kind}: {size} bytes, built with {self.engine_bytes}"
-        found = file_sha256(engine)
+        try:
+            size = engine.stat().st_size
+            if size != self.engine_bytes:
+                kind = "truncated" if size < self.engine_bytes else "longer than built"
+                return f"{engine} is {kind}: {size} bytes, built with {self.engine_bytes}"
+            found = file_sha256(engine)
+        except OSError as error:
+            return f"{engine} cannot be read ({error.strerror})"
         if found != self.engine_sha256:
             return f"{engine} was changed after it was built: sha256 {found}, built with {self.engine_sha256}"
         return None
