@@ -144,6 +144,47 @@ def test_what_cannot_be_a_graph_runs_without_one_and_says_why(artifact: Path) ->
     assert ort.asked[2:] == [{CUDA: {**ort.asked[1][CUDA], "user_compute_stream": "2"}}]
 
 
+def asked_for(ort: CudaOrt) -> list[tuple[bool, ...]]:
+    """(channels last, graph) of every session that was asked for."""
+    return [tuple(told[CUDA].get(name) == "1" for name in ("prefer_nhwc", "enable_cuda_graph")) for told in ort.asked]
+
+
+class NoGraphWithChannelsLast(CudaOrt):
+    def InferenceSession(self, path: str, *, sess_options: Any, providers: list[tuple[str, dict[str, str]]]) -> str:
+        session = super().InferenceSession(path, sess_options=sess_options, providers=providers)
+        if {("prefer_nhwc", "1"), ("enable_cuda_graph", "1")} <= dict(providers)[CUDA].items():
+            raise RuntimeError(NO_GRAPH)
+        return session
+
+
+def test_a_graph_counts_more_than_the_layout(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "compute_capability", lambda _: (9, 0))
+    ort = NoGraphWithChannelsLast()
+    made = sessions(ort, artifact)
+    for stream in (1, 2):
+        made.open(stream)
+    assert asked_for(ort) == [(True, True), (False, True), (False, True)]
+    assert made.no_graph_reason is None
+
+
+def test_a_layout_that_was_asked_for_stays(artifact: Path) -> None:
+    ort = NoGraphWithChannelsLast()
+    made = sessions(ort, artifact, prefer_nhwc="on")
+    made.open(1)
+    assert asked_for(ort) == [(True, True), (True, False)]
+    assert made.no_graph_reason == NO_GRAPH
+
+
+def test_what_is_no_graph_in_any_layout_keeps_the_faster_one(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "compute_capability", lambda _: (9, 0))
+    ort = CudaOrt(refuses={("enable_cuda_graph", "1"): NO_GRAPH})
+    made = sessions(ort, artifact)
+    made.open(1)
+    made.open(2)
+    assert asked_for(ort) == [(True, True), (False, True), (True, False), (True, False)]
+    assert made.no_graph_reason == NO_GRAPH
+
+
 def test_a_file_that_does_not_load_either_way_is_refused(artifact: Path) -> None:
     ort = CudaOrt(refuses={("device_id", "1"): "no such operator: Frobnicate"})
     made = sessions(ort, artifact)

@@ -30,7 +30,8 @@ class OnnxRuntimeSettings:
     On cuda: device_path: camera bytes become the input tensor, and outputs become boxes, on the GPU. cuda_graph: all
     of that is recorded once and launched as one. streams: frames that may overlap when several are given at once to a
     network with a batch of 1; each takes a further session with the weights in it. prefer_nhwc: on, off, or auto,
-    convolutions take channels last; auto: on GPUs with TF32 from ONNX Runtime 1.20 on. tf32: factors of FP32 networks
+    convolutions take channels last; auto: on GPUs with TF32 from ONNX Runtime 1.20 on, unless the frame's network is
+    no CUDA graph for that reason alone. tf32: factors of FP32 networks
     are rounded to TF32's ten bits.
     tensorrt_engine_cache: folder in which the TensorRT provider keeps its engines (without one it builds them at each
     start), empty for the user's cache folder. tensorrt_workspace_mib: memory that it may use while it builds, 0 = its

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.onnxruntime_runtime.library import first_line, version_of
 from trt_perception.backends.onnxruntime_runtime.options import (
+    AUTO,
     CPU,
     CUDA,
     CudaChoice,
@@ -72,9 +74,17 @@ class Sessions:
         try:
             return self._open(stream, graph=True)
         except BackendError as error:
-            session = self._open(stream, graph=False)
-            self.no_graph_reason = first_line(error.__cause__ or error)
-            return session
+            reason = first_line(error.__cause__ or error)
+        if self._nhwc and self._settings.prefer_nhwc == AUTO:
+            # For channels last ONNX Runtime rewrites a network that computes with its own sizes so that parts of it
+            # run on the processor. A graph gains more than the layout.
+            with suppress(BackendError):
+                session = self._open(stream, graph=True, nhwc=False)
+                self._nhwc = False
+                return session
+        session = self._open(stream, graph=False)
+        self.no_graph_reason = reason
+        return session
 
     @functools.cached_property
     def operators_of_any_size(self) -> tuple[str, ...]:
@@ -93,10 +103,10 @@ class Sessions:
             options.add_run_config_entry(name, value)
         return options
 
-    def _open(self, stream: int | None, *, graph: bool) -> Session:
+    def _open(self, stream: int | None, *, graph: bool, nhwc: bool | None = None) -> Session:
         ort, request, settings = self._ort, self._request, self._settings
         options = session_options(ort, settings, request)
-        how = CudaChoice(self.device_index, self._nhwc, stream, graph)
+        how = CudaChoice(self.device_index, self._nhwc if nhwc is None else nhwc, stream, graph)
         providers = [(name, provider_options(name, settings, request, how)) for name in self._providers]
         try:
             return ort.InferenceSession(str(self._artifact), sess_options=options, providers=providers)
