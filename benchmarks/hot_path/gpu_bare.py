@@ -16,7 +16,8 @@ from benchmarks.hot_path.frames import DISTINCT
 from benchmarks.hot_path.gpu_memory import LockedFrame, locked_frames
 from benchmarks.hot_path.gpu_setting import TENSORRT, GpuWay, Setting, open_detector
 from benchmarks.hot_path.network import SIDE_PX
-from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, call
+from trt_perception.backends.cuda_frames.driver import call
+from trt_perception.backends.cuda_frames.recording import Graph, GraphRecording
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.tensorrt_backend import TensorRtBackend
 from trt_perception.backends.tensorrt_runtime.engine_network import BoundEngine, EngineNetwork

@@ -15,16 +15,11 @@ from numpy.typing import NDArray
 
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import LETTERBOX, SIZES, SPECS, assert_same_input, random_frame
-from trt_perception.backends.cuda_frames.driver import (
-    GraphRecording,
-    RowsUpload,
-    add_to_recording,
-    call,
-    is_page_locked,
-)
+from trt_perception.backends.cuda_frames.driver import RowsUpload, call, is_page_locked
 from trt_perception.backends.cuda_frames.geometry import ENCODINGS, StagedRows
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
+from trt_perception.backends.cuda_frames.recording import GraphRecording, add_to_recording
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.backends.cuda_frames.slot import FrameSlot

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from trt_perception.atomic_file import require_writable
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan
-from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError, WriteError
+from trt_perception.backends.settings import NoSettings, settings_of
+from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
-_MOST_STREAMS = 16
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,6 @@ class RawOutputs:
     device_to_host_ns: int | None = None
 
 
-@dataclass(frozen=True)
-class NoSettings:
-    """For a backend with nothing to set."""
-
-
 class Backend(abc.ABC):
     """Runs one artifact with one library on one device.
 
@@ -100,7 +94,7 @@ class Backend(abc.ABC):
         self.request = request
         self.artifact = artifact
         self.allow_fallback = allow_fallback
-        self.settings = _settings(type(self), settings or {})
+        self.settings = settings_of(type(self), settings or {})
         self._info: BackendInfo | None = None
         self._opened_as: BackendInfo | None = None
         self._stands_in: str | None = None
@@ -253,28 +247,6 @@ class Backend(abc.ABC):
         """Also called after a failed _open, so every resource may still be missing."""
 
 
-def require_thread_count(backend: str, setting: str, value: int) -> None:
-    """Raises BackendError for a negative number of threads."""
-    if value < 0:
-        raise BackendError(
-            f"setting {setting!r} of {backend} is {value}; give a number of threads, 0 for its own choice"
-        )
-
-
-def require_stream_count(backend: str, value: int) -> None:
-    """Raises BackendError for a number of streams that no GPU makes use of."""
-    if not 1 <= value <= _MOST_STREAMS:
-        raise BackendError(f"setting 'streams' of {backend} is {value}; give 1 to {_MOST_STREAMS}")
-
-
-def require_writable_setting(request: BackendRequest, setting: str, file: str | Path) -> None:
-    """Raises BackendError when the file that a setting names cannot be written; missing folders are made."""
-    try:
-        require_writable(Path(file))
-    except WriteError as error:
-        raise BackendError(f"{request}: setting {setting!r}: {error}") from error
-
-
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(w is None or w == n for n, w in zip(shape, wanted, strict=True))
 
@@ -297,17 +269,3 @@ def _batch_note(inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
 
 def _or(words: Sequence[str]) -> str:
     return " or ".join(words) if words else "none (leave it out)"
-
-
-def _settings(backend: type[Backend], given: Mapping[str, Any]) -> Any:
-    """The backend's Settings with the given values; raises BackendError for an unknown name or a wrong type."""
-    known = {entry.name: entry for entry in fields(backend.Settings)}
-    for name, value in given.items():
-        if name not in known:
-            raise BackendError(f"{backend.name} has no setting {name!r}; it has: {', '.join(known) or 'none'}")
-        default = known[name].default
-        if type(value) is not type(default):
-            raise BackendError(
-                f"setting {name!r} of {backend.name} is {value!r}; expected {type(default).__name__}, like {default!r}"
-            )
-    return backend.Settings(**given)

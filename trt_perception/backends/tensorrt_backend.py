@@ -14,12 +14,11 @@ from trt_perception.backends.base import (
     Backend,
     BackendInfo,
     RawOutputs,
-    require_stream_count,
-    require_writable_setting,
 )
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
+from trt_perception.backends.settings import require_stream_count, require_writable_setting
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
     DEFAULT_PRECISION,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from trt_perception.backends.cuda_frames.driver import add_to_recording
 from trt_perception.backends.cuda_frames.network import DeviceTensor
+from trt_perception.backends.cuda_frames.recording import add_to_recording
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.errors import BackendError
 

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 import zipfile
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,16 +16,15 @@ from trt_perception.backends.base import (
     Backend,
     BackendInfo,
     RawOutputs,
-    require_stream_count,
-    require_thread_count,
-    require_writable_setting,
 )
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.hardware import cpu_name
+from trt_perception.backends.settings import require_stream_count, require_thread_count, require_writable_setting
 from trt_perception.backends.torch_gpu_graph import Convolutions, GpuModule
 from trt_perception.backends.torch_network import MAX_BATCH, TorchNetwork, last_line
+from trt_perception.backends.torch_profile import TorchProfile
 from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 from trt_perception.types import AnyArray, TensorSpec
 
@@ -79,7 +78,7 @@ class TorchScriptBackend(Backend):
     path_settings: ClassVar[tuple[str, ...]] = ("profile_to",)
 
     _module: torch.jit.ScriptModule | GpuModule | None = None
-    _profiler: Any = None
+    _profile: TorchProfile | None = None
     _paths_closing: ExitStack | None = None
 
     def _open(self) -> BackendInfo:
@@ -109,9 +108,7 @@ class TorchScriptBackend(Backend):
             self._module = self._load(torch)
         if settings.profile_to:
             require_writable_setting(self.request, "profile_to", settings.profile_to)
-            self._profiler = _new_profiler(torch, notes)
-            self._profiler.start()
-            self._profiled_by = threading.get_ident()
+            self._profile = TorchProfile(torch, notes)
         return BackendInfo(
             backend=self.name,
             requested=str(self.request),
@@ -224,14 +221,10 @@ class TorchScriptBackend(Backend):
         torch = self._torch
         run = self._infer_on_cpu if self._device.type == "cpu" else self._infer_on_cuda
         try:
-            with torch.inference_mode(), self._profiled_run():
+            with torch.inference_mode(), self._profile.run() if self._profile is not None else nullcontext():
                 return run(torch.from_numpy(batch))
         except _TORCH_ERRORS as error:
             raise BackendError(f"{self.request} failed while running {self.artifact}: {last_line(error)}") from error
-
-    def _profiled_run(self) -> AbstractContextManager[object]:
-        """Marks one run in the profile, under the name that ONNX Runtime's profile has for it."""
-        return nullcontext() if self._profiler is None else self._torch.profiler.record_function("model_run")
 
     def _infer_on_cpu(self, batch: torch.Tensor) -> RawOutputs:
         start_ns = time.monotonic_ns()
@@ -271,10 +264,8 @@ class TorchScriptBackend(Backend):
         return outputs
 
     def _close(self) -> None:
-        profiler, self._profiler = self._profiler, None
-        lost = profiler is not None and not self._may_stop(profiler)
-        if profiler is not None and not lost:
-            profiler.stop()
+        profile, self._profile = self._profile, None
+        lost = profile is not None and not profile.stop()
         paths, self._paths_closing = self._paths_closing, None
         if paths is not None:
             self._paths.clear()
@@ -288,24 +279,14 @@ class TorchScriptBackend(Backend):
         # Last: where the file cannot be written, everything else is closed all the same.
         if lost:
             raise BackendError(f"{self.request}: no profile: another thread began it, which takes torch 2.7 or newer")
-        if profiler is not None:
-            self._write_profile(profiler)
+        if profile is not None:
+            self._write(profile)
 
-    def _may_stop(self, profiler: Any) -> bool:
-        """torch ends the process where a profile of one thread is stopped by another."""
-        return profiler.experimental_config is not None or threading.get_ident() == self._profiled_by
-
-    def _write_profile(self, profiler: Any) -> None:
-        # torch says nothing where it cannot write, so that the file's absence has to.
-        target = Path(self.settings.profile_to)
-        written = target.with_name(f".new-{target.name}")
-        profiler.export_chrome_trace(str(written))
+    def _write(self, profile: TorchProfile) -> None:
         try:
-            written.replace(target)
-        except OSError as error:
-            raise BackendError(
-                f"{self.request}: the profile cannot be written to {target} ({error.strerror})"
-            ) from error
+            profile.write(Path(self.settings.profile_to))
+        except BackendError as error:
+            raise BackendError(f"{self.request}: {error}") from error
 
 
 def _import_torch(backend: Backend) -> Any:
@@ -316,16 +297,6 @@ def _import_torch(backend: Backend) -> Any:
             f"{backend.request} needs the Python package torch ({error}); install it with `pip install torch`"
         ) from error
     return torch
-
-
-def _new_profiler(torch: Any, notes: list[str]) -> Any:
-    """Of all threads: a node opens, runs and closes a backend on different ones."""
-    try:
-        every_thread = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
-    except (AttributeError, TypeError):  # older than torch 2.7
-        notes.append(f"torch {torch.__version__} profiles the thread alone that opened the backend")
-        every_thread = None
-    return torch.profiler.profile(record_shapes=True, experimental_config=every_thread)
 
 
 def _is_archive(path: Path) -> bool:

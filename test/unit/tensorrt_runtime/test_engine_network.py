@@ -11,7 +11,8 @@ import pytest
 from trt_perception.backends.cuda_frames.network import DeviceNetwork
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.tensorrt_runtime.engine_network import EngineNetwork
-from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner, InputRange
+from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.engine_tensors import InputRange
 from trt_perception.errors import BackendError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import TensorSpec

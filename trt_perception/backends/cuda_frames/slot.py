@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, TimingEvent
+from trt_perception.backends.cuda_frames.driver import TimingEvent
 from trt_perception.backends.cuda_frames.kernels import FrameKernels
 from trt_perception.backends.cuda_frames.network import DeviceNetwork, DeviceTensor
+from trt_perception.backends.cuda_frames.recording import Graph, GraphRecording
 from trt_perception.backends.cuda_frames.session import DeviceMemory, FrameSession, HostMemory
 from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.backends.cuda_frames.staging import FrameStaging, GeometryOnDevice

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording
 from trt_perception.backends.cuda_frames.network import DeviceTensor
+from trt_perception.backends.cuda_frames.recording import Graph, GraphRecording
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.onnxruntime_runtime.library import first_line, spec_of
 from trt_perception.backends.onnxruntime_runtime.sessions import Session, Sessions

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.base import require_stream_count, require_thread_count, require_writable_setting
 from trt_perception.backends.cuda_frames.driver import compute_capability
+from trt_perception.backends.settings import require_stream_count, require_thread_count, require_writable_setting
 from trt_perception.backends.tensorrt_runtime.engine_cache import cache_directory
 from trt_perception.errors import BackendError, BackendUnavailableError
 

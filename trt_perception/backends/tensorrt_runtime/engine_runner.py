@@ -12,40 +12,16 @@ from typing import Any
 import numpy as np
 
 from trt_perception.backends.base import RawOutputs
-from trt_perception.backends.cuda_frames.driver import Graph, GraphRecording, TimingEvent
+from trt_perception.backends.cuda_frames.driver import TimingEvent
+from trt_perception.backends.cuda_frames.recording import Graph, GraphRecording
 from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSession
+from trt_perception.backends.tensorrt_runtime.engine_tensors import as_delivered, engine_tensors
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
-
-# TensorRT's element types that NumPy has too.
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "INT32": "int32",
-    "INT64": "int64",
-    "INT8": "int8",
-    "UINT8": "uint8",
-    "BOOL": "bool",
-}
-
-
-@dataclass(frozen=True)
-class InputRange:
-    """Smallest, best and largest shape that the engine's first profile takes; all the same where shapes are fixed."""
-
-    smallest: tuple[int, ...]
-    best: tuple[int, ...]
-    largest: tuple[int, ...]
-
-    def holds(self, shape: Sequence[int]) -> bool:
-        """True for a shape between smallest and largest."""
-        return len(shape) == len(self.smallest) and all(
-            low <= n <= high for low, n, high in zip(self.smallest, shape, self.largest, strict=True)
-        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,9 @@ class EngineRunner:
                 self._load(plan)
                 if profile:
                     self.profiler = LayerProfiler(trt.module, self._engine, self._context)
-                self.inputs, self.outputs, self.range = self._describe()
+                tensors = engine_tensors(self._engine, self._trt.module.TensorIOMode)
+                self.inputs, self.outputs = (tensors.input,), tensors.delivered
+                self.range, self._output_types = tensors.range, tensors.output_types
                 self._bound = self._bind(self.range.best)
         except BaseException:
             self.close()
@@ -142,8 +120,7 @@ class EngineRunner:
         if not context.set_input_shape(self.inputs[0].name, shape):
             raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
         return tuple(
-            TensorSpec(name, _DTYPES[self._engine.get_tensor_dtype(name).name], self._output_shape(context, name))
-            for name in self._output_names
+            TensorSpec(name, dtype, self._output_shape(context, name)) for name, dtype in self._output_types.items()
         )
 
     def inference(
@@ -178,7 +155,7 @@ class EngineRunner:
             self._session.synchronize()
             begin, uploaded, inferred, downloaded = bound.events
             return RawOutputs(
-                tuple(_readable(output.host) for output in bound.outputs),
+                tuple(as_delivered(output.host) for output in bound.outputs),
                 start_ns,
                 inference_ns=uploaded.nanoseconds_until(inferred),
                 host_to_device_ns=staged_ns + begin.nanoseconds_until(uploaded),
@@ -233,37 +210,6 @@ class EngineRunner:
                     f"{self._trt} cannot make an execution context, which needs {size:.0f} MiB on the GPU: "
                     f"{explain(messages.summary())}"
                 )
-
-    def _describe(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], InputRange]:
-        engine, modes = self._engine, self._trt.module.TensorIOMode
-        inputs: list[TensorSpec] = []
-        outputs: list[TensorSpec] = []
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
-            kind = engine.get_tensor_dtype(name).name
-            if kind not in _DTYPES:
-                raise BackendError(
-                    f"its tensor {name} is {kind}; {', '.join(_DTYPES)} are supported: export the model with inputs "
-                    "and outputs of one of these"
-                )
-            shape = tuple(n if n >= 0 else None for n in engine.get_tensor_shape(name))
-            spec = TensorSpec(name, _DTYPES[kind], shape)
-            (inputs if engine.get_tensor_mode(name) == modes.INPUT else outputs).append(spec)
-        if len(inputs) != 1:
-            raise BackendError(
-                f"it has {len(inputs)} inputs ({'; '.join(map(str, inputs))}); a detector's network takes one image "
-                "tensor"
-            )
-        self._output_names = [spec.name for spec in outputs]
-        delivered = tuple(TensorSpec(o.name, _delivered(o.dtype), o.shape) for o in outputs)
-        return tuple(inputs), delivered, self._input_range(inputs[0])
-
-    def _input_range(self, spec: TensorSpec) -> InputRange:
-        fixed = tuple(n for n in spec.shape if n is not None)
-        if len(fixed) == len(spec.shape):
-            return InputRange(fixed, fixed, fixed)
-        low, best, high = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(spec.name, 0))
-        return InputRange(low, best, high)
 
     def _bound_for(self, shape: tuple[int, ...]) -> _Bound:
         if self._bound is None or self._bound.shape != shape:
@@ -364,12 +310,3 @@ class EngineRunner:
         with collect() as messages:
             if not context.execute_async_v3(stream):
                 raise BackendError(f"inference failed: {explain(messages.summary())}")
-
-
-def _delivered(dtype: str) -> str:
-    """Half precision is handed on as float32, in which the heads compute."""
-    return "float32" if dtype == "float16" else dtype
-
-
-def _readable(array: AnyArray) -> AnyArray:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
