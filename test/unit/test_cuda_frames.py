@@ -539,6 +539,19 @@ def test_a_network_that_cannot_be_bound_leaves_nothing(opened: Any) -> None:
         opened(Network(compute))
 
 
+def test_memory_that_cannot_be_filled_is_given_back(driver: ctypes.CDLL) -> None:
+    session = FrameSession(0)
+    with session.current():
+        before = driver.test_live_objects()
+        ways: tuple[Callable[[], object], ...] = (lambda: session.zeroed(8), lambda: session.uploaded(np.ones(8)))
+        for fill in ways:
+            driver.test_fail_synchronizations(1)
+            with pytest.raises(BackendError, match="cuStreamSynchronize failed"):
+                fill()
+            assert driver.test_live_objects() == before
+    session.close()
+
+
 def test_no_room_tells_the_sizes(driver: ctypes.CDLL) -> None:
     session = FrameSession(0)
     with session.current(), pytest.raises(BackendError, match=r"cannot allocate 2048.0 MiB on cuda:0 \(1024 of 1024 M"):

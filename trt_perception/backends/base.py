@@ -7,6 +7,7 @@ of a backend do the work.
 from __future__ import annotations
 
 import abc
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,8 @@ class Backend(abc.ABC):
         self.artifact = artifact
         self.allow_fallback = allow_fallback
         self.settings = settings_of(type(self), settings or {})
+        # A note may come from one thread while another closes.
+        self._info_lock = threading.Lock()
         self._info: BackendInfo | None = None
         self._opened_as: BackendInfo | None = None
         self._stands_in: str | None = None
@@ -158,15 +161,17 @@ class Backend(abc.ABC):
     def explain_fallback(self, reason: str | None) -> None:
         """Tells that this backend stands in for another, None that it does not; the reason goes into every report."""
         self._stands_in = reason
-        if self._opened_as is not None:
-            reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
-            # What was noted since it was opened stays.
-            self._info = replace(self._info or self._opened_as, fallback_reason="; ".join(reasons) or None)
+        with self._info_lock:
+            if self._opened_as is not None:
+                reasons = [text for text in (reason, self._opened_as.fallback_reason) if text]
+                # What was noted since it was opened stays.
+                self._info = replace(self._info or self._opened_as, fallback_reason="; ".join(reasons) or None)
 
     def _add_notes(self, *notes: str) -> None:
         """What turns out after _open; an open backend's info has it from then on."""
-        if self._info is not None:
-            self._info = replace(self._info, notes=(*self._info.notes, *notes))
+        with self._info_lock:
+            if self._info is not None:
+                self._info = replace(self._info, notes=(*self._info.notes, *notes))
 
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
@@ -217,7 +222,8 @@ class Backend(abc.ABC):
 
     def close(self) -> None:
         """Frees everything; a second call does nothing, and open() may be called again."""
-        self._info = self._opened_as = self._fitting = None
+        with self._info_lock:
+            self._info = self._opened_as = self._fitting = None
         self._close()
 
     def __enter__(self: Opened) -> Opened:

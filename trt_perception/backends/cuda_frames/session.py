@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -104,7 +104,8 @@ class FrameSession:
         """Page-locked bytes, zeroed, that the device can read and write where they lie; raises BackendError."""
         memory, on_device = ctypes.c_void_p(), ctypes.c_uint64()
         call("cuMemHostAlloc", ctypes.byref(memory), max(size, 1), _DEVICE_MAP)
-        call("cuMemHostGetDevicePointer_v2", ctypes.byref(on_device), memory, 0)
+        with _undone_by(lambda: call("cuMemFreeHost", memory)):
+            call("cuMemHostGetDevicePointer_v2", ctypes.byref(on_device), memory, 0)
         return HostMemory(int(memory.value or 0), int(on_device.value), size)
 
     def uploaded(self, content: Any) -> DeviceMemory:
@@ -113,9 +114,10 @@ class FrameSession:
         staged = self.host_memory(raw.size)
         try:
             memory = self.device_memory(raw.size)
-            staged.array[...] = raw
-            self.upload(memory.address, staged.address, raw.size)
-            self.synchronize()
+            with _undone_by(memory.close):
+                staged.array[...] = raw
+                self.upload(memory.address, staged.address, raw.size)
+                self.synchronize()
         finally:
             staged.close()
         return memory
@@ -123,8 +125,9 @@ class FrameSession:
     def zeroed(self, size: int) -> DeviceMemory:
         """Device memory of zeros, there when the call returns."""
         memory = self.device_memory(size)
-        call("cuMemsetD8Async", memory.address, 0, size, self.stream_handle)
-        self.synchronize()
+        with _undone_by(memory.close):
+            call("cuMemsetD8Async", memory.address, 0, size, self.stream_handle)
+            self.synchronize()
         return memory
 
     def upload(self, device: int, host: int, size: int) -> None:
@@ -164,6 +167,18 @@ class FrameSession:
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value, total.value
+
+
+@contextmanager
+def _undone_by(free: Callable[[], None]) -> Iterator[None]:
+    """Frees what was allocated before the block when the block fails."""
+    try:
+        yield
+    except BaseException:
+        # After a failed kernel this fails as well; the first error is the one that tells.
+        with suppress(BackendError):
+            free()
+        raise
 
 
 class DeviceMemory:
