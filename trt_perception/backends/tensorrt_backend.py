@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from trt_perception.artifact_metadata import engine_header_size, read_metadata
-from trt_perception.backends.base import (
-    Backend,
-    BackendInfo,
-    RawOutputs,
-)
+from trt_perception.backends.base import Backend, BackendInfo, RawOutputs
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.frame_path import FramePath, FramePlan
