@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from trt_perception.errors import ModelFileError
 from trt_perception.protobuf_fields import BYTES, byte_fields, fields, read_tag
@@ -64,8 +64,15 @@ def _read_onnx(path: Path) -> dict[str, str]:
     return metadata
 
 
-def onnx_input_shape(path: Path) -> tuple[int | None, ...] | None:
-    """The shape that an .onnx file states for its first input, None for a free axis; None when it states none.
+class OnnxInput(NamedTuple):
+    """An input of an ONNX network; shape: None for an axis of free size."""
+
+    name: str
+    shape: tuple[int | None, ...]
+
+
+def onnx_input(path: Path) -> OnnxInput | None:
+    """The first input that an .onnx file states; None when it states none, or no shape for it.
 
     Raises ModelFileError for a file that is no ONNX.
     """
@@ -73,7 +80,7 @@ def onnx_input_shape(path: Path) -> tuple[int | None, ...] | None:
         with path.open("rb") as file:
             for field, length in _top_fields(file, path.stat().st_size):
                 if field == _ONNX_GRAPH_FIELD:
-                    return _first_input_shape(file, file.tell() + length)
+                    return _first_input(file, file.tell() + length)
                 file.seek(length, 1)
     except _DAMAGE as error:
         raise ModelFileError(f"{path} cannot be read as a .onnx file ({error}); export it again") from error
@@ -93,18 +100,19 @@ def _top_fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
         yield field, length
 
 
-def _first_input_shape(file: BinaryIO, end: int) -> tuple[int | None, ...] | None:
+def _first_input(file: BinaryIO, end: int) -> OnnxInput | None:
     for field, length in _top_fields(file, end):
         if field != _ONNX_INPUT_FIELD or length > _MAX_METADATA_BYTES:
             file.seek(length, 1)
             continue
         # ValueInfoProto.type, TypeProto.tensor_type, its shape, and the shape's axes, whose field 1 is a fixed size.
         parts = [file.read(length)]
+        name = next(iter(byte_fields(parts[0], 1)), b"").decode("utf-8", "replace")
         for number in (2, 1, 2):
             parts = [inner for part in parts for inner in byte_fields(part, number)]
         axes = [axis for part in parts for axis in byte_fields(part, 1)]
         sizes = [next((v for f, v in fields(axis) if f == 1 and isinstance(v, int)), 0) for axis in axes]
-        return tuple(size or None for size in sizes) if parts else None
+        return OnnxInput(name, tuple(size or None for size in sizes)) if parts else None
     return None
 
 
@@ -124,7 +132,12 @@ def _read_engine(path: Path) -> dict[str, str]:
         manifest = path.with_name(path.name + ".json")
         if not manifest.is_file():
             return {}
-        values = json.loads(manifest.read_text(encoding="utf-8"))
+        try:
+            values = json.loads(manifest.read_text(encoding="utf-8"))
+        except _DAMAGE as error:
+            raise ModelFileError(
+                f"{manifest} is no engine manifest ({error}); delete it and build the engine again"
+            ) from error
         return texts(values.get("metadata", {}) if isinstance(values, dict) else values)
     with path.open("rb") as file:
         return texts(json.loads(file.read(header)[4:]))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trt_perception.artifact_metadata import onnx_input_shape, read_metadata
+from trt_perception.artifact_metadata import onnx_input, read_metadata
 from trt_perception.checksum import model_sha256
 from trt_perception.errors import ModelFileError
 from trt_perception.model_file import MAX_SIDE_PX, Artifact, InputSpec, ModelFile, Resize
@@ -123,7 +123,8 @@ def _image_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int] | No
                 )
             return sides[-2], sides[-1]
     if KIND_OF_SUFFIX[path.suffix.lower()] == "onnx":
-        shape = onnx_input_shape(path)
+        stated = onnx_input(path)
+        shape = stated.shape if stated is not None else None
     height, width = shape[2:] if shape is not None and len(shape) == 4 else (None, None)
     if height is None or width is None or max(height, width) > MAX_SIDE_PX:
         return None

@@ -16,7 +16,7 @@ from test.fuzz.mutate import BYTES, TEXTS, any_value, changed, mutated
 from test.fuzz.target import Target, file, folder
 from test.unit.engine.onnx_models import branching_model, conv_model
 from test.unit.test_model_file import FULL
-from trt_perception.artifact_metadata import engine_header_size, onnx_input_shape, read_metadata
+from trt_perception.artifact_metadata import engine_header_size, onnx_input, read_metadata
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.tensorrt_runtime.engine_cache import cached_engines, runtime_differences
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, read_manifest
@@ -149,7 +149,7 @@ def _onnx(random: Random) -> bytes:
 
 def onnx_file(random: Random) -> None:
     path = file("net.onnx", _onnx(random))
-    onnx_input_shape(path)
+    onnx_input(path)
     _load(path)
 
 

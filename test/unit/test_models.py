@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trt_perception.artifact_metadata import engine_header_size, onnx_input_shape, read_metadata
+from trt_perception.artifact_metadata import engine_header_size, onnx_input, read_metadata
 from trt_perception.errors import ModelFileError
 from trt_perception.model_file import InputSpec
 from trt_perception.models import load_model
@@ -136,12 +136,12 @@ def write_graph(path: Path, shape: Any, metadata: dict[str, object], *, elements
 def test_the_graph_tells_its_inputs_shape(tmp_path: Path, shape: Any, stated: Any) -> None:
     path = tmp_path / "net.onnx"
     write_graph(path, shape, {"a": "b"}, elements=100_000)
-    assert onnx_input_shape(path) == stated
+    assert onnx_input(path) == (None if stated is None else ("images", stated))
     assert read_metadata(path) == {"a": "b"}
 
 
 def test_the_demo_models_graph_too() -> None:
-    assert onnx_input_shape(load_model("digits").artifact("onnx").path) == (None, 3, 320, 320)
+    assert onnx_input(load_model("digits").artifact("onnx").path) == ("images", (None, 3, 320, 320))
 
 
 def test_names_and_the_graphs_shape_are_enough(tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ class TensorRtSettings:
     $TRT_PERCEPTION_CACHE or the user's cache folder. device_path: camera bytes become the input tensor, and outputs
     become boxes, on the GPU. mapped_memory: on, off, or auto, the GPU reads pictures from the host's memory instead
     of a copy; auto: where both share one memory (Jetson). streams: frames that may overlap when several are given at
-    once to an engine with a batch of 1; each takes a further execution context's memory. profile_to: file
-    for the time of every layer, written by close(); empty = not measured, which costs time.
+    once to an engine with a batch of 1; each takes a further execution context's memory. engine_host_code_allowed:
+    run the lean runtime that a version-compatible engine may bring with it. profile_to: file for the time of every
+    layer, written by close(); empty = not measured, which costs time.
     """
 
     cuda_graph: bool = True
@@ -56,6 +57,7 @@ class TensorRtSettings:
     device_path: bool = True
     mapped_memory: str = AUTO
     streams: int = 1
+    engine_host_code_allowed: bool = False
     profile_to: str = ""
 
     def __post_init__(self) -> None:
@@ -101,11 +103,18 @@ class TensorRtBackend(Backend):
         gpu = gpu_identity(self.device_index)
         trt = load_tensorrt(settings.runtime)
         engine, manifest, notes = self._engine_and_manifest(trt, gpu)
+        host_code = settings.engine_host_code_allowed
+        if manifest is not None and manifest.key.brings_runtime and not host_code:
+            raise BackendError(
+                f"{engine} brings its own lean runtime with it, a library that would run in this process; set "
+                "tensorrt.engine_host_code_allowed to true where its origin is known, or build it with "
+                "--excludeLeanRuntime"
+            )
         plan = _engine_bytes(engine)
         session = CudaSession(self.device_index)
         how = {"cuda_graph": settings.cuda_graph, "profile": bool(settings.profile_to)}
         try:
-            runner = EngineRunner(trt, session, plan, tell=self._teller(), **how)
+            runner = EngineRunner(trt, session, plan, tell=self._teller(), host_code=host_code, **how)
         except BackendError as error:
             raise BackendError(f"{engine}: {error}") from error
         self._runner = runner
@@ -137,16 +146,19 @@ class TensorRtBackend(Backend):
                 raise BackendError(str(error)) from error
             wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
-            found = find_engine(self.artifact, wanted, cache_directory(settings.cache_directory))
+            cache = settings.cache_directory
+            command = build_command(self.artifact, wanted, cache=cache, device=self.device_index)
+            found = find_engine(self.artifact, wanted, cache_directory(cache), command)
             return found.path, found.manifest, list(found.manifest.notes)
         manifest = read_manifest(self.artifact)
         if manifest is None:
             return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
         precision = precision or manifest.key.precision
-        problem = named_engine_problem(self.artifact, key_here(manifest.key.onnx_sha256, precision, trt, gpu))
+        wanted = key_here(manifest.key.onnx_sha256, precision, trt, gpu)
+        problem = named_engine_problem(self.artifact, wanted)
         if problem is not None:
-            command = build_command(manifest.onnx, precision)
-            raise BackendError(f"{problem}; build it again with `{command} --saveEngine={self.artifact}`")
+            command = build_command(Path(manifest.onnx), wanted, save=self.artifact, device=self.device_index)
+            raise BackendError(f"{problem}; build it again with `{command}`")
         return self.artifact, manifest, list(manifest.notes)
 
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:

@@ -16,7 +16,13 @@ from trt_perception.backends.tensorrt_runtime.trt_logger import LOG as TENSORRT_
 from trt_perception.cli.options import add_trust_options, fraction, positive_number, trust, whole_number
 from trt_perception.engine.auto_precision import build_fastest
 from trt_perception.engine.build import BuildResult, build_engine
-from trt_perception.engine.options import INT8_METHODS, BuildOptions, parse_layer_precisions
+from trt_perception.engine.options import (
+    HARDWARE_LEVELS,
+    INT8_METHODS,
+    BuildOptions,
+    parse_hardware_level,
+    parse_layer_precisions,
+)
 from trt_perception.engine.progress import ProgressBar
 from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, parse_shapes
 from trt_perception.errors import ModelFileError, PerceptionError
@@ -45,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     model.add_argument("--model", metavar="MODEL", help="a model file or name: its ONNX file, shape and preprocessing")
     output = parser.add_argument_group("output")
     output.add_argument("--saveEngine", type=Path, metavar="FILE", help="where to write it (default: the cache)")
+    output.add_argument("--cache", default="", metavar="FOLDER", help="the cache (default: the user's)")
     output.add_argument("--force", action="store_true", help="build although a fitting engine is there")
     output.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     output.add_argument("--verbose", action="store_true", help="show everything that TensorRT says")
@@ -109,7 +116,11 @@ def _add_builder(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--versionCompatible", action="store_true", help="runs on newer TensorRT too (8.6 and newer)")
     group.add_argument("--excludeLeanRuntime", action="store_true", help="leave the runtime out of such an engine")
     group.add_argument(
-        "--hardwareCompatibilityLevel", default="none", metavar="none|ampere+|same_cc", help="runs on other GPUs too"
+        "--hardwareCompatibilityLevel",
+        type=parse_hardware_level,
+        default="none",
+        metavar="|".join(HARDWARE_LEVELS),
+        help="runs on other GPUs too (8.6+)",
     )
     group.add_argument("--tacticSources", default="", metavar="-CUDNN,+CUBLAS", help="libraries that it may use")
     group.add_argument("--device", type=whole_number, default=0, metavar="N", help="GPU (default 0)")
@@ -154,6 +165,7 @@ def _options(args: argparse.Namespace, onnx: Path) -> BuildOptions:
     return BuildOptions(
         onnx=onnx,
         save_engine=args.saveEngine,
+        cache=args.cache,
         fp16=args.fp16,
         no_tf32=args.noTF32,
         int8=args.int8,

@@ -8,11 +8,11 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from trt_perception.artifact_metadata import read_metadata
+from trt_perception.artifact_metadata import onnx_input, read_metadata
 from trt_perception.atomic_file import require_writable, write_atomically
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
@@ -31,7 +31,9 @@ from trt_perception.engine.builder import NativeBuild
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.progress import Progress, Silent
+from trt_perception.engine.shapes import one_picture, profile_for, require_as_fixed
 from trt_perception.engine.source import prepare_source
+from trt_perception.engine.vocabulary import require_all
 from trt_perception.errors import BackendError, BackendUnavailableError, PerceptionError
 from trt_perception.external_data import onnx_digest
 from trt_perception.file_lock import file_lock
@@ -66,11 +68,13 @@ def build_engine(
     engine untouched.
     """
     if not options.onnx.is_file():
-        raise PerceptionError(f"--onnx: {options.onnx} does not exist")
+        what = "is no file" if options.onnx.exists() else "does not exist"
+        raise PerceptionError(f"--onnx: {options.onnx} {what}; give an ONNX file")
     gpu = gpu_identity(options.device)
     trt = load_tensorrt()
     if trt.flavour != "full":
         raise BackendUnavailableError(f"{trt} only runs engines; building needs the full one: pip install tensorrt")
+    require_all(trt, options)
     digest = onnx_digest(options.onnx)
     model = options.onnx.read_bytes()
     images = None
@@ -84,7 +88,7 @@ def build_engine(
         gpu_name=gpu.name,
         compute_capability=gpu.compute_capability,
         precision=options.precision,
-        shapes=options.key_shapes(),
+        shapes=_key_shapes(options, spec),
         options=options.key_options(_calibration(options, images)),
     )
     target = options.save_engine or _cache_path(options, key)
@@ -103,6 +107,9 @@ def build_engine(
             LOG.info("building %s: %s", target, reason)
         start_ns = time.monotonic_ns()
         plan, notes = _native(trt, options, model, images, spec, progress or Silent(), during_build)
+        # It may have written the calibration cache, which is what counts from now on.
+        key = replace(key, options=options.key_options(_calibration(options, images)))
+        target = options.save_engine or _cache_path(options, key)
         manifest = EngineManifest(
             key=key,
             engine_sha256=hashlib.sha256(plan).hexdigest(),
@@ -169,10 +176,21 @@ def _cache_path(options: BuildOptions, key: EngineKey) -> Path:
     return cache_directory(options.cache) / f"{options.onnx.stem}-{key.precision}-{digest[:12]}{ENGINE_SUFFIX}"
 
 
+def _key_shapes(options: BuildOptions, spec: InputSpec | None) -> dict[str, str]:
+    """As BuildOptions.key_shapes, but with the whole profile of the input of free size: the model's size is in it."""
+    given = options.key_shapes()
+    stated = onnx_input(options.onnx)
+    if stated is None:
+        return given
+    shape = tuple(-1 if size is None else size for size in stated.shape)
+    if -1 not in shape:
+        require_as_fixed(stated.name, shape, options.shapes)
+        return {name: text for name, text in given.items() if name != stated.name}
+    return given | {stated.name: str(profile_for(stated.name, shape, options.shapes, one_picture(shape, spec)))}
+
+
 def _calibration(options: BuildOptions, images: CalibrationImages | None) -> str:
-    """What INT8 ranges rest on: the pictures where some are given, else the calibration cache, else the model."""
-    if images is not None:
-        return f"images:{images.digest()}"
-    if options.calib is not None and options.calib.is_file():
+    """What INT8 ranges rest on: the calibration cache where there is one, else the pictures, else the model."""
+    if options.int8_by == "calibrate" and options.calib is not None and options.calib.is_file():
         return f"cache:{hashlib.sha256(options.calib.read_bytes()).hexdigest()}"
-    return "model"
+    return "model" if images is None else f"images:{images.digest()}"

@@ -9,14 +9,15 @@ from typing import Any
 from trt_perception.atomic_file import write_atomically
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.backends.tensorrt_runtime.faults import explain
-from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_plugins
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.engine.calibration import make_calibrator
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.parser_report import describe_failure
 from trt_perception.engine.progress import LogProgress, Progress, make_monitor
-from trt_perception.engine.shapes import MEMORY_POOLS, profile_for
+from trt_perception.engine.shapes import one_picture, profile_for, require_as_fixed, shape_text
 from trt_perception.engine.source import Source
+from trt_perception.engine.vocabulary import hardware_level, memory_limits, portability_flags, tactic_sources
 from trt_perception.errors import BackendError, PerceptionError, WriteError
 from trt_perception.model_file import InputSpec
 
@@ -55,6 +56,7 @@ class NativeBuild:
     def run(self, progress: Progress) -> bytes:
         """Parses and builds; raises BackendError with TensorRT's reason and the remedy."""
         with collect() as messages:
+            load_plugins(self._library)
             self._builder = self._library.Builder(process_logger(self._library))
             self._network = self._new_network()
             self._parse()
@@ -89,33 +91,24 @@ class NativeBuild:
         raise PerceptionError(f"{self._options.onnx} cannot be built: {reason}")
 
     def _configure(self) -> Any:
-        options, dialect, library = self._options, self._trt.dialect, self._library
+        options, trt, library = self._options, self._trt, self._library
         config = self._builder.create_builder_config()
-        flags = list(self._source.flags)
-        if options.version_compatible:
-            flags.append(self._required("--versionCompatible", dialect.version_compatible))
-        if options.exclude_lean_runtime:
-            flags.append(self._required("--excludeLeanRuntime", dialect.exclude_lean))
         self._keep_in_fp32()
         if self._source.constrain_layers:
             self._constrain_layers()
-        for flag in flags:
+        for flag in (*self._source.flags, *portability_flags(trt, options)):
             config.set_flag(getattr(library.BuilderFlag, flag))
         if options.no_tf32:
             config.clear_flag(library.BuilderFlag.TF32)
-        for pool, size in options.memory_pools.items():
-            config.set_memory_pool_limit(self._member("--memPoolSize", "MemoryPoolType", MEMORY_POOLS[pool]), size)
+        for pool, size in memory_limits(trt, options):
+            config.set_memory_pool_limit(pool, size)
         if options.optimization_level is not None:
-            self._required("--builderOptimizationLevel", dialect.optimization_level or None)
             config.builder_optimization_level = options.optimization_level
-        if options.hardware_compatibility_level != "none":
-            name = dict(dialect.hardware_compatibility).get(options.hardware_compatibility_level)
-            level = self._required("--hardwareCompatibilityLevel", name)
-            config.hardware_compatibility_level = self._member(
-                "--hardwareCompatibilityLevel", "HardwareCompatibilityLevel", level
-            )
+        level = hardware_level(trt, options)
+        if level is not None:
+            config.hardware_compatibility_level = level
         if options.tactic_sources:
-            config.set_tactic_sources(self._tactic_sources(config.get_tactic_sources()))
+            config.set_tactic_sources(tactic_sources(trt, options, config.get_tactic_sources()))
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         self._calibrator = self._calibration(config)
         self._add_profile(config)
@@ -125,13 +118,29 @@ class NativeBuild:
     def _calibration(self, config: Any) -> Any:
         if not self._source.calibrate:
             return None
-        calibrator = make_calibrator(self._trt, self._session, self._source.images, self._options.calib)
+        batch = self._calibration_batch() if self._source.images is not None else 1
+        calibrator = make_calibrator(self._trt, self._session, self._source.images, batch, self._options.calib)
         self._stack.callback(calibrator.free)
         config.int8_calibrator = calibrator
         return calibrator
 
+    def _calibration_batch(self) -> int:
+        """How many pictures TensorRT reads at once; raises PerceptionError where they do not fit the network."""
+        assert self._source.images is not None
+        tensor = self._network.get_input(0)
+        network, wanted = tuple(tensor.shape), one_picture((-1,) * 4, self._source.images.spec)
+        assert wanted is not None
+        fits = len(network) == 4 and all(size in (-1, own) for size, own in zip(network[1:], wanted[1:], strict=True))
+        if self._network.num_inputs != 1 or not fits or tensor.dtype != self._library.DataType.FLOAT:
+            raise PerceptionError(
+                f"--calibImages: pictures are prepared as float32 {shape_text(wanted)}, the network's input "
+                f"{tensor.name} is {tensor.dtype} {network}; correct `input` in the model file, or take "
+                "--int8Method=qdq"
+            )
+        return max(int(network[0]), 1)
+
     def _add_profile(self, config: Any) -> None:
-        profile = self._builder.create_optimization_profile()
+        profile, calibration = (self._builder.create_optimization_profile() for _ in range(2))
         dynamic = False
         names = set()
         for index in range(self._network.num_inputs):
@@ -139,10 +148,14 @@ class NativeBuild:
             names.add(tensor.name)
             shape = tuple(tensor.shape)
             if -1 not in shape:
+                require_as_fixed(tensor.name, shape, self._options.shapes)
                 continue
             dynamic = True
-            chosen = profile_for(tensor.name, shape, self._options.shapes, self._own_shape(shape))
+            chosen = profile_for(tensor.name, shape, self._options.shapes, one_picture(shape, self._spec))
             profile.set_shape(tensor.name, chosen.smallest, chosen.best, chosen.largest)
+            # One picture at a time: the calibrator's memory holds so many.
+            single = one_picture(shape, self._spec) or chosen.best
+            calibration.set_shape(tensor.name, single, single, single)
         unknown = sorted(set(self._options.key_shapes()) - names)
         if unknown:
             raise PerceptionError(
@@ -151,13 +164,7 @@ class NativeBuild:
         if dynamic:
             config.add_optimization_profile(profile)
             if self._source.calibrate:
-                config.set_calibration_profile(profile)
-
-    def _own_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The shape to build for where the user gave none: one picture of the model's size, None if that is unknown."""
-        if self._spec is not None and len(shape) == 4:
-            return 1, self._spec.channels, self._spec.height, self._spec.width
-        return (1, *shape[1:]) if -1 not in shape[1:] else None
+                config.set_calibration_profile(calibration)
 
     def _keep_in_fp32(self) -> None:
         """Both the arithmetic and what it writes: a result that is rounded on its way out has gained nothing."""
@@ -185,15 +192,6 @@ class NativeBuild:
                 "ONNX nodes"
             )
 
-    def _tactic_sources(self, value: int) -> int:
-        for part in filter(None, self._options.tactic_sources.split(",")):
-            sign, name = part[0], part[1:].upper()
-            if sign not in "+-":
-                raise PerceptionError(f"--tacticSources: {part!r} must begin with + or -; for example -CUDNN,+CUBLAS")
-            bit = 1 << int(self._member("--tacticSources", "TacticSource", name))
-            value = value | bit if sign == "+" else value & ~bit
-        return value
-
     def _load_timings(self, config: Any) -> None:
         path = self._options.timing_cache_file
         if path is None:
@@ -212,18 +210,6 @@ class NativeBuild:
             except WriteError as error:
                 # The engine is there, and worth more than the time that the next build could have saved.
                 LOG.warning("%s", error)
-
-    def _required(self, option: str, word: Any) -> Any:
-        if word is None:
-            raise PerceptionError(f"{option} cannot be had with {self._trt}; leave it out or install another version")
-        return word
-
-    def _member(self, option: str, enumeration: str, name: str) -> Any:
-        members = getattr(self._library, enumeration)
-        if not hasattr(members, name):
-            known = ", ".join(sorted(members.__members__))
-            raise PerceptionError(f"{option}: {self._trt} has no {name}; it has {known}")
-        return getattr(members, name)
 
 
 def _release(_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class CalibrationImages:
         """Raises PerceptionError for a folder without pictures."""
         if not folder.is_dir():
             raise PerceptionError(f"--calibImages: {folder} is no folder; give one with typical pictures")
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
         if not files:
             raise PerceptionError(f"--calibImages: {folder} has no pictures ({', '.join(_SUFFIXES)})")
         step = max(len(files) / max(count, 1), 1.0)
@@ -44,10 +45,13 @@ class CalibrationImages:
             )
 
     def digest(self) -> str:
-        """SHA-256 over the files' contents, in order."""
-        digest = hashlib.sha256()
+        """SHA-256 over how pictures are prepared and the files' contents, in order; raises PerceptionError."""
+        digest = hashlib.sha256(repr(self.spec).encode())
         for path in self.files:
-            digest.update(path.read_bytes())
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                raise PerceptionError(f"--calibImages: {path} cannot be read ({error.strerror}); remove it") from error
         return digest.hexdigest()
 
     def pictures(self) -> Iterator[Image]:
@@ -58,18 +62,22 @@ class CalibrationImages:
                 raise PerceptionError(f"--calibImages: {path} cannot be read as a picture; remove it or save it again")
             yield Image(np.asarray(pixels, np.uint8), "bgr")
 
-    def tensors(self) -> Iterator[Float32Array]:
-        """Each picture as float32 (1, C, height, width), preprocessed as the detector does it; a copy each time."""
+    def batches(self, size: int = 1) -> Iterator[Float32Array]:
+        """The pictures as float32 (size, C, height, width), preprocessed as the detector does it; copies.
+
+        The last pictures come more than once where they do not fill a batch.
+        """
         preprocess = Preprocessor(self.spec)
-        for picture in self.pictures():
-            tensor, _ = preprocess(picture)
-            yield tensor.copy()
+        tensors = (preprocess(picture)[0].copy() for picture in self.pictures())
+        while some := list(islice(tensors, size)):
+            batch = np.concatenate(some)
+            yield np.resize(batch, (size, *batch.shape[1:]))
 
 
 def make_calibrator(
-    trt: TensorRt, session: CudaSession, images: CalibrationImages | None, cache_file: Path | None
+    trt: TensorRt, session: CudaSession, images: CalibrationImages | None, batch: int, cache_file: Path | None
 ) -> Any:
-    """An IInt8EntropyCalibrator2 that feeds one picture at a time and keeps TensorRT's result in cache_file.
+    """An IInt8EntropyCalibrator2 that feeds `batch` pictures at a time and keeps TensorRT's result in cache_file.
 
     Without pictures the cache must exist. The caller keeps it alive during the build and then calls its free().
     """
@@ -78,17 +86,17 @@ def make_calibrator(
     class Calibrator(base):
         def __init__(self) -> None:
             base.__init__(self)
-            self._tensors = images.tensors() if images is not None else iter(())
+            self._batches = images.batches(batch) if images is not None else iter(())
             self._buffer: Buffer | None = None
             # An exception cannot pass through TensorRT's C++ code; the builder raises it afterwards.
             self.failure: Exception | None = None
 
         def get_batch_size(self) -> int:
-            return 1
+            return batch
 
         def get_batch(self, names: list[str]) -> list[int] | None:
             try:
-                tensor = next(self._tensors, None)
+                tensor = next(self._batches, None)
                 if tensor is None:
                     return None
                 with session.current():
@@ -109,7 +117,8 @@ def make_calibrator(
             return cache_file.read_bytes()
 
         def write_calibration_cache(self, cache: Any) -> None:
-            if cache_file is None:
+            # After a failure the ranges are those of the pictures before it.
+            if cache_file is None or self.failure is not None:
                 return
             try:
                 write_atomically(cache_file, bytes(cache))

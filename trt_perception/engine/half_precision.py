@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
@@ -13,15 +14,17 @@ from trt_perception.errors import PerceptionError
 _TO_HALF, _TO_SINGLE = "_cast_to_fp16_node", "_cast_to_fp32_node"
 
 
-def convert_to_half(model: bytes, keep: Collection[str] = (), keep_tensors: Collection[str] = ()) -> bytes:
+def convert_to_half(
+    model: bytes, keep: Collection[str] = (), keep_tensors: Collection[str] = (), folder: Path | None = None
+) -> bytes:
     """The model with float16 weights and arithmetic; inputs and outputs stay float32, `keep` nodes as well, and those
-    that give `keep_tensors`.
+    that give `keep_tensors`. folder: where weights lie that are not in the file.
 
     Done by ONNX Runtime's own converter (onnxruntime.transformers.float16), which casts around the operators that
     must stay float32. Raises PerceptionError.
     """
     converter: Any = onnxruntime_part("transformers.float16")
-    proto = load_onnx(model)
+    proto = load_onnx(model, folder)
     kept = set(keep) | _names_of(proto.graph, set(keep_tensors))
     try:
         converted = converter.convert_float_to_float16(proto, keep_io_types=True, node_block_list=sorted(kept))

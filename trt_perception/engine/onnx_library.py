@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trt_perception.onnx_package import onnx_package
 
 
-def load_onnx(model: bytes) -> Any:
-    """The ModelProto of an ONNX file's content; raises BackendUnavailableError where onnx is not installed."""
-    return onnx_package("rewriting the model").load_from_string(model)
+def load_onnx(model: bytes, folder: Path | None = None) -> Any:
+    """The ModelProto of an ONNX file's content, with the weights that lie beside it in `folder`.
+
+    Raises BackendUnavailableError where onnx is not installed. Where those weights lie is for
+    external_data.external_files to check before.
+    """
+    library = onnx_package("rewriting the model")
+    proto = library.load_from_string(model)
+    if folder is not None:
+        library.load_external_data_for_model(proto, str(folder))
+    return proto
 
 
 def state_kernel_shapes(model: Any) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from trt_perception.engine.shapes import ShapeOptions, shape_text
+from trt_perception.backends.tensorrt_runtime.manifest import EngineKey
+from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, parse_profile, shape_text
 from trt_perception.errors import PerceptionError
 
 Int8Method: TypeAlias = Literal["auto", "calibrate", "qdq"]
 INT8_METHODS: tuple[str, ...] = get_args(Int8Method)
 LAYER_PRECISIONS = ("fp32", "fp16", "int8")
+HARDWARE_LEVELS = ("none", "ampere+", "sameComputeCapability")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class BuildOptions:
             raise PerceptionError(f"--builderOptimizationLevel is {self.optimization_level}; expected 0 to 5")
         if self.exclude_lean_runtime and not self.version_compatible:
             raise PerceptionError("--excludeLeanRuntime only means something with --versionCompatible; give both")
+        if self.hardware_compatibility_level not in HARDWARE_LEVELS:
+            raise PerceptionError(
+                f"--hardwareCompatibilityLevel is {self.hardware_compatibility_level!r}; expected "
+                f"{', '.join(HARDWARE_LEVELS)}"
+            )
+        parse_tactic_sources(self.tactic_sources)
         for name, precision in self.layer_precisions.items():
             if precision not in LAYER_PRECISIONS:
                 raise PerceptionError(
@@ -104,6 +112,38 @@ class BuildOptions:
         return options
 
 
+def restored_options(key: EngineKey, onnx: Path) -> BuildOptions:
+    """The options that an engine of this key was built with; calibration files are not among them.
+
+    Raises PerceptionError for a key that no build writes.
+    """
+    given = {"builderOptimizationLevel": "default", **key.options}
+    try:
+        level = given["builderOptimizationLevel"]
+        profiles = {name: parse_profile(text) for name, text in key.shapes.items()}
+        columns = [
+            {name: profile[column] for name, profile in profiles.items() if column in profile}
+            for column in ("smallest", "best", "largest")
+        ]
+        return BuildOptions(
+            onnx=onnx,
+            fp16=given.get("fp16") == "true",
+            no_tf32=given.get("noTF32") == "true",
+            int8=key.precision == "int8",
+            shapes=ShapeOptions(*columns),
+            memory_pools=parse_memory_pools(given.get("memPoolSize", "")),
+            optimization_level=None if level == "default" else int(level),
+            version_compatible=given.get("versionCompatible") == "true",
+            exclude_lean_runtime=given.get("excludeLeanRuntime") == "true",
+            hardware_compatibility_level=given.get("hardwareCompatibilityLevel", "none"),
+            layer_precisions=parse_layer_precisions(given.get("layerPrecisions", "")),
+            fp32_boxes=given.get("fp32Boxes") != "false",
+            tactic_sources=given.get("tacticSources", ""),
+        )
+    except ValueError as error:
+        raise PerceptionError(f"the engine's manifest has options that cannot be read ({error}); delete it") from error
+
+
 def parse_layer_precisions(text: str) -> dict[str, str]:
     """`conv1:fp32,head/conv2:fp16` → layer and precision; raises PerceptionError. A name may contain colons."""
     chosen: dict[str, str] = {}
@@ -113,3 +153,18 @@ def parse_layer_precisions(text: str) -> dict[str, str]:
             raise PerceptionError(f"layer precision {part!r} is not LAYER:PRECISION; for example conv1:fp32")
         chosen[name] = precision
     return chosen
+
+
+def parse_hardware_level(text: str) -> str:
+    """One of HARDWARE_LEVELS, in any case as with trtexec; another text as it is, for BuildOptions to refuse."""
+    return next((level for level in HARDWARE_LEVELS if level.lower() == text.lower()), text)
+
+
+def parse_tactic_sources(text: str) -> list[tuple[bool, str]]:
+    """`-CUDNN,+CUBLAS` → whether each is wanted, and its name; raises PerceptionError."""
+    sources: list[tuple[bool, str]] = []
+    for part in filter(None, text.split(",")):
+        if part[0] not in "+-" or len(part) < 2:
+            raise PerceptionError(f"--tacticSources: {part!r} must begin with + or -; for example -CUDNN,+CUBLAS")
+        sources.append((part[0] == "+", part[1:].upper()))
+    return sources

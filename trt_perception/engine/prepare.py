@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends.tensorrt_runtime.cuda_session import gpu_identity
+from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity, gpu_identity
 from trt_perception.backends.tensorrt_runtime.engine_cache import (
     DEFAULT_PRECISION,
     EngineMissingError,
+    build_command,
     cache_directory,
     find_engine,
     key_here,
     named_engine_problem,
 )
-from trt_perception.backends.tensorrt_runtime.library import load_tensorrt
+from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_tensorrt
+from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, read_manifest
 from trt_perception.engine.build import build_engine
-from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.options import BuildOptions, restored_options
 from trt_perception.engine.progress import Progress
-from trt_perception.errors import PerceptionError
+from trt_perception.engine.shapes import ShapeOptions, holds_picture
+from trt_perception.errors import BackendError, PerceptionError
 from trt_perception.external_data import onnx_digest
-from trt_perception.model_file import ONNX, ModelFile
+from trt_perception.model_file import ONNX, Artifact, ModelFile
 
 LOG = logging.getLogger(__name__)
 TENSORRT = "tensorrt"
@@ -33,40 +37,84 @@ def ensure_engine(
     """The engine that `tensorrt:...` loads for this model, built if none is whole and fitting.
 
     None for other backends, and for a ready-made engine without an ONNX file beside it in the model. A model that
-    names both gets its engine again when that is missing, damaged, or built for another TensorRT or GPU. cache: the
-    backend's setting cache_directory. Takes minutes when it builds: call it where nothing waits. Raises
-    PerceptionError; INT8 needs pictures, so it is never built here.
+    names both gets its engine again, with the options that it was built with, when that is missing, damaged, or built
+    for another TensorRT or GPU. cache: the backend's setting cache_directory. Takes minutes when it builds: call it
+    where nothing waits. Raises PerceptionError; INT8 needs pictures, so it is never built here, and an engine that is
+    whole and of another precision than asked for, or whose sha256 the model file names, is not replaced.
     """
     source = model.artifacts.get(ONNX)
     if request.name != TENSORRT or source is None:
         return None
     source.verify(ONNX)
-    named = model.artifacts.get("engine")
-    precision = request.precision or DEFAULT_PRECISION
     _, _, index = (request.device or "").partition(":")
     device = int(index or 0)
-    wanted = key_here(onnx_digest(source.path), precision, load_tensorrt(), gpu_identity(device))
+    trt, gpu = load_tensorrt(), gpu_identity(device)
+    named = model.artifacts.get("engine")
+    old = None if named is None else _key_of(named.path)
+    precision = request.precision or (old.precision if old is not None else DEFAULT_PRECISION)
+    wanted = key_here(onnx_digest(source.path), precision, trt, gpu)
+    save = None if named is None else named.path
+    command = build_command(source.path, wanted, model=model.path, save=save, cache=cache, device=device)
     if named is None:
         try:
-            return find_engine(source.path, wanted, cache_directory(cache)).path
+            takes = _TakesModel(model)
+            return find_engine(source.path, wanted, cache_directory(cache), command, takes).path
         except EngineMissingError as missing:
             reason = str(missing)
     else:
         problem = named_engine_problem(named.path, wanted)
         if problem is None:
             return named.path
-        reason = problem
+        _require_replaceable(request, named, old, trt, gpu, problem)
+        reason = f"{problem}; the command is `{command}`"
     if precision == "int8":
-        raise PerceptionError(
-            f"{request}: {reason}. INT8 needs pictures of what the camera sees: build it with `trt-perception "
-            f"build-engine --model {model.path or source.path} --int8 --fp16 --calibImages FOLDER`"
-        )
+        raise PerceptionError(f"{request}: {reason}. INT8 needs pictures of what the camera sees (FOLDER)")
     LOG.info("building an engine, which takes minutes: %s", reason)
-    options = BuildOptions(
-        onnx=source.path,
-        save_engine=named.path if named is not None else None,
-        cache=cache,
-        fp16=precision == "fp16",
-        device=device,
-    )
+    options = BuildOptions(onnx=source.path, fp16=precision == "fp16")
+    if old is not None and old.precision == precision:
+        options = restored_options(old, source.path)
+        if _TakesModel(model)(old) is not None:
+            options = replace(options, shapes=ShapeOptions())
+    options = replace(options, save_engine=save, cache=cache, device=device)
     return build_engine(options, model.input, progress=progress).engine
+
+
+class _TakesModel:
+    """Why an engine of the cache does not take the model's pictures, None where it does: two model files may share an
+    ONNX file whose sizes are free.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        self._picture = (1, model.input.channels, model.input.height, model.input.width)
+
+    def __call__(self, key: EngineKey) -> str | None:
+        outside = [shapes for shapes in key.shapes.values() if not holds_picture(shapes, self._picture)]
+        size = "x".join(map(str, self._picture))
+        return f"it takes {outside[0]}, the model's pictures are {size}" if outside else None
+
+
+def _key_of(engine: Path) -> EngineKey | None:
+    """What an engine was built from; None where nothing tells, or what tells is damaged."""
+    try:
+        manifest = read_manifest(engine)
+    except BackendError:
+        return None
+    return manifest.key if manifest is not None else None
+
+
+def _require_replaceable(
+    request: BackendRequest, named: Artifact, old: EngineKey | None, trt: TensorRt, gpu: GpuIdentity, problem: str
+) -> None:
+    """Raises PerceptionError where a new engine would destroy what the user made, or could not be used."""
+    if named.sha256 is not None:
+        raise PerceptionError(
+            f"{request}: {problem}. The model file names its sha256, which no engine that is built now would have: "
+            "put that file back, or take sha256 out of the model file"
+        )
+    if old is None or request.precision in (None, old.precision):
+        return
+    if named_engine_problem(named.path, key_here(old.onnx_sha256, old.precision, trt, gpu)) is None:
+        raise PerceptionError(
+            f"{request}: {problem}. It is whole, so it is not replaced: ask for {TENSORRT}:{old.precision}, or take "
+            "`engine` out of the model file's artifacts to have one built into the cache"
+        )

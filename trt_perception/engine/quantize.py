@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from trt_perception.backends.onnxruntime_runtime.library import onnxruntime_part
+from trt_perception.backends.onnxruntime_runtime.library import first_line, onnxruntime_part
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.onnx_library import load_onnx, state_kernel_shapes
 from trt_perception.errors import PerceptionError
@@ -20,7 +20,7 @@ from trt_perception.types import Float32Array
 LOG = logging.getLogger(__name__)
 
 # Where INT8 pays: TensorRT runs these on its INT8 units; every further Q/DQ pair only costs a conversion.
-_QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 # TensorRT 8 reads a convolution's weights only as floats with a Q/DQ pair behind them, fuses the pair in front of a
 # convolution rather than behind it, and adds biases in FP32.
@@ -29,7 +29,7 @@ _FOR_TENSORRT = {
     "WeightSymmetric": True,
     "AddQDQPairToWeight": True,
     "QuantizeBias": False,
-    "OpTypesToExcludeOutputQuantization": list(_QUANTIZED_OPERATORS),
+    "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPERATORS),
 }
 
 
@@ -58,9 +58,17 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
     """
     quantization: Any = onnxruntime_part("quantization")
     _require_names(onnx.read_bytes(), keep)
-    session = onnxruntime_part().InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
-    input_name = session.get_inputs()[0].name
-    del session
+    try:
+        session = onnxruntime_part().InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+        entry = session.get_inputs()[0]
+        places = entry.shape[0] if entry.shape and isinstance(entry.shape[0], int) else 1
+        reader, network = _Reader(entry.name, images.batches(places)), f"{entry.type} {entry.shape}"
+        del entry, session
+    except Exception as error:  # the library's exceptions derive from nothing narrower
+        raise PerceptionError(
+            f"ONNX Runtime, which measures the ranges for INT8, cannot load {onnx}: {first_line(error)}; export it "
+            "without operators of plugins, or let TensorRT calibrate (--int8Method=calibrate, up to 10)"
+        ) from error
     with tempfile.TemporaryDirectory(prefix="trt_perception_") as folder:
         target = Path(folder) / "quantized.onnx"
         try:
@@ -69,9 +77,9 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
                 quantization.quantize_static(
                     str(onnx),
                     str(target),
-                    _Reader(input_name, images.tensors()),
+                    reader,
                     quant_format=quantization.QuantFormat.QDQ,
-                    op_types_to_quantize=list(_QUANTIZED_OPERATORS),
+                    op_types_to_quantize=list(QUANTIZED_OPERATORS),
                     per_channel=True,
                     activation_type=quantization.QuantType.QInt8,
                     weight_type=quantization.QuantType.QInt8,
@@ -79,9 +87,13 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
                     nodes_to_exclude=list(keep),
                     extra_options=_FOR_TENSORRT,
                 )
-        except (ValueError, RuntimeError, TypeError) as error:
+        except PerceptionError:
+            raise
+        except Exception as error:  # as above
             raise PerceptionError(
-                f"ONNX Runtime cannot quantise {onnx}: {error}; simplify the model (python -m onnxsim) or export it "
+                f"ONNX Runtime cannot quantise {onnx}: {first_line(error)}; its input is {network}, "
+                f"pictures are prepared as {images.spec.channels}x{images.spec.height}x{images.spec.width}. Correct "
+                "`input` in the model file where these differ, simplify the model (python -m onnxsim), or export it "
                 "with opset 13 or newer"
             ) from error
         model = load_onnx(target.read_bytes())

@@ -9,8 +9,9 @@ from trt_perception.engine.box_arithmetic import box_tensors, last_weighted
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.half_precision import convert_to_half
 from trt_perception.engine.options import BuildOptions
-from trt_perception.engine.quantize import add_quantization, is_quantized
+from trt_perception.engine.quantize import QUANTIZED_OPERATORS, add_quantization, is_quantized
 from trt_perception.errors import PerceptionError
+from trt_perception.onnx_nodes import read_nodes
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
         raise PerceptionError(
             f"{trt} has no INT8 calibrator; leave --int8Method and --calib out, or give --int8Method=qdq"
         )
+    if options.layer_precisions and dialect.layer_precision_flag is None:
+        _require_layers(trt, options, model)
     lower = [name for name, precision in options.layer_precisions.items() if precision != "int8"]
     if options.int8 and not quantized and not calibrate:
         if images is None:
@@ -64,7 +67,7 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
             notes.append("layers that are not INT8 run in FP32: this TensorRT takes types from the model alone")
         else:
             named = [name for name, precision in options.layer_precisions.items() if precision == "fp32"]
-            model = convert_to_half(model, keep=named, keep_tensors=boxes)
+            model = convert_to_half(model, keep=named, keep_tensors=boxes, folder=options.onnx.parent)
             notes.append("FP16 by converting the ONNX")
     if boxes:
         notes.append(f"FP32 for {len(boxes)} operators behind the last convolutions")
@@ -87,6 +90,26 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
         fp32_tensors=boxes,
         notes=tuple(notes),
     )
+
+
+def _require_layers(trt: TensorRt, options: BuildOptions, model: bytes) -> None:
+    """Raises PerceptionError for what a model's own types cannot express, and for layers that it does not have."""
+    nodes = {node.name: node for node in read_nodes(model)}
+    missing = sorted(set(options.layer_precisions) - set(nodes))
+    if missing:
+        raise PerceptionError(f"--layerPrecisions: the ONNX has no node named {', '.join(missing)}")
+    for name, precision in options.layer_precisions.items():
+        needs = ""
+        if precision == "fp16" and (options.int8 or not options.fp16):
+            needs = "--fp16 without --int8"
+        elif precision == "int8" and not options.int8:
+            needs = "--int8"
+        elif precision == "int8" and nodes[name].op_type not in QUANTIZED_OPERATORS:
+            needs = f"one of {', '.join(QUANTIZED_OPERATORS)}, not {nodes[name].op_type}"
+        if needs:
+            raise PerceptionError(
+                f"--layerPrecisions={name}:{precision} needs {needs}: {trt} takes each layer's type from the model"
+            )
 
 
 def _has_int8_flag(trt: TensorRt) -> bool:

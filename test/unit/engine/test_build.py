@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
+from test.unit.test_models import write_graph
 from trt_perception.artifact_metadata import read_metadata
 from trt_perception.atomic_file import write_atomically
 from trt_perception.backend_request import BackendRequest
@@ -21,6 +23,7 @@ from trt_perception.engine import build, prepare
 from trt_perception.engine.build import build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.prepare import ensure_engine
+from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendUnavailableError, PerceptionError
 from trt_perception.model_file import Artifact, InputSpec, ModelFile
 
@@ -42,6 +45,8 @@ class Machine:
     def native(self, _: Any, options: BuildOptions, *__: Any) -> tuple[bytes, list[str]]:
         if self.fail is not None:
             raise self.fail
+        if options.calib is not None and not options.calib.is_file():
+            options.calib.write_bytes(b"ranges")
         self.built.append(options)
         return f"engine {len(self.built)}".encode() * 10, ["a note"]
 
@@ -161,6 +166,8 @@ def test_the_lean_runtime_cannot_build(machine: Machine, options: BuildOptions) 
 def test_missing_files_and_preprocessing_are_said(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
     with pytest.raises(PerceptionError, match="does not exist"):
         build_engine(replace(options, onnx=tmp_path / "absent.onnx"))
+    with pytest.raises(PerceptionError, match="is no file"):
+        build_engine(replace(options, onnx=tmp_path))
     with pytest.raises(PerceptionError, match="--model with its model file"):
         build_engine(replace(options, calib_images=tmp_path))
 
@@ -172,6 +179,81 @@ def test_an_engine_tells_the_metadata_of_its_onnx(machine: Machine, options: Bui
     model.metadata_props.add(key="task", value="detect")
     options.onnx.write_bytes(model.SerializeToString())
     assert read_metadata(build_engine(options).engine) == {"task": "detect"}
+
+
+@pytest.fixture
+def free(tmp_path: Path) -> BuildOptions:
+    """Of an ONNX whose sizes are free."""
+    onnx = tmp_path / "free.onnx"
+    write_graph(onnx, ["batch", 3, "height", "width"], {})
+    return BuildOptions(onnx, fp16=True)
+
+
+def test_model_files_of_other_sizes_may_share_an_onnx(machine: Machine, free: BuildOptions) -> None:
+    small, large = InputSpec(16, 16), InputSpec(32, 16)
+    first, second = build_engine(free, small), build_engine(free, large)
+    assert second.built and first.engine != second.engine
+    assert "shapes.images: built with 1x3x16x16/1x3x16x16/1x3x16x16, wanted 1x3x16x32" in second.reasons[0]
+    assert not build_engine(free, small).built and not build_engine(free, large).built
+    request = BackendRequest.parse("tensorrt:fp16")
+    for spec, result in ((small, first), (large, second)):
+        model = ModelFile("test", "detect", {"onnx": Artifact(free.onnx)}, spec, "yolov8", ())
+        assert ensure_engine(model, request) == result.engine
+    with pytest.raises(PerceptionError, match="free sizes"):
+        build_engine(free)
+
+
+def test_another_shape_for_a_fixed_size_is_refused(machine: Machine, options: BuildOptions) -> None:
+    wished = replace(options, shapes=ShapeOptions(largest={"images": (4, 3, 16, 16)}))
+    with pytest.raises(PerceptionError, match="4x3x16x16 cannot be had, the network has the fixed shape 1x3x16x16"):
+        build_engine(wished)
+    same = replace(options, shapes=ShapeOptions(best={"images": (1, 3, 16, 16)}))
+    assert build_engine(same).engine == build_engine(options).engine
+
+
+def test_int8_depends_on_how_pictures_are_prepared(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"a picture")
+    wished = replace(options, int8=True, calib_images=tmp_path)
+    assert build_engine(wished, InputSpec(16, 16)).built
+    result = build_engine(wished, InputSpec(16, 16, color_order="bgr"))
+    assert result.built and "options.calibration" in result.reasons[0]
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "0.png").symlink_to(tmp_path / "absent")
+    with pytest.raises(PerceptionError, match="has no pictures"):
+        build_engine(wished, InputSpec(16, 16))
+
+
+def test_a_calibration_cache_is_what_counts_once_it_is_there(
+    machine: Machine, options: BuildOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "0.png").write_bytes(b"a picture")
+    wished = replace(options, int8=True, calib_images=tmp_path, calib=tmp_path / "int8.cache")
+    spec = InputSpec(16, 16)
+    assert build_engine(wished, spec).built
+    assert not build_engine(wished, spec).built
+    assert not build_engine(replace(wished, calib_images=None), spec).built
+    (tmp_path / "int8.cache").write_bytes(b"other ranges")
+    assert build_engine(wished, spec).built
+    (tmp_path / "int8.cache").unlink()
+    assert build_engine(wished, spec).built
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version_compatible": True}, "--versionCompatible cannot be had with TensorRT 8.5.3"),
+        ({"version_compatible": True, "exclude_lean_runtime": True}, "--versionCompatible cannot be had"),
+        ({"hardware_compatibility_level": "ampere+"}, r"--hardwareCompatibilityLevel=ampere\+ cannot be had"),
+        ({"optimization_level": 3}, "--builderOptimizationLevel cannot be had"),
+        ({"tactic_sources": "-CUDN"}, "--tacticSources: TensorRT 8.5.3 has no CUDN; it has CUBLAS, CUDNN"),
+    ],
+)
+def test_what_this_tensorrt_lacks_is_said_before_pictures_are_read(
+    machine: Machine, options: BuildOptions, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    machine.trt = fake_tensorrt((8, 5, 3), TacticSource=IntEnum("TacticSource", "CUBLAS CUDNN"))
+    with pytest.raises(PerceptionError, match=message):
+        build_engine(replace(options, int8=True, calib_images=tmp_path / "absent", **change), InputSpec(16, 16))
 
 
 def model_of(options: BuildOptions, engine: Path | None = None) -> ModelFile:
@@ -205,7 +287,58 @@ def test_ensure_mends_an_engine_that_the_model_names(machine: Machine, options: 
     assert ensure_engine(ready, request) is None
 
 
+def test_ensure_keeps_the_options_of_an_engine_that_the_model_names(
+    machine: Machine, free: BuildOptions, tmp_path: Path
+) -> None:
+    named = tmp_path / "named.engine"
+    shapes = ShapeOptions(largest={"images": (8, 3, 16, 16)}, smallest={"images": (1, 3, 16, 16)})
+    tuned = replace(
+        free,
+        save_engine=named,
+        fp16=False,
+        no_tf32=True,
+        shapes=shapes,
+        memory_pools={"workspace": 2**20},
+        optimization_level=5,
+        layer_precisions={"a:b": "fp32"},
+        tactic_sources="-CUDNN",
+    )
+    machine.trt = fake_tensorrt(
+        (8, 6, 0),
+        TacticSource=IntEnum("TacticSource", "CUBLAS CUDNN"),
+        MemoryPoolType=IntEnum("MemoryPoolType", "WORKSPACE"),
+    )
+    built = build_engine(tuned, InputSpec(16, 16)).manifest.key
+    model = model_of(tuned, named)
+    # Without a precision asked for, the engine's own is meant.
+    assert ensure_engine(model, BackendRequest.parse("tensorrt")) == named and len(machine.built) == 1
+    named.write_bytes(b"short")
+    ensure_engine(model, BackendRequest.parse("tensorrt"))
+    again = read_manifest(named)
+    assert len(machine.built) == 2 and again is not None and again.key == built
+
+
+def test_ensure_replaces_no_engine_that_is_whole(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    named = tmp_path / "named.engine"
+    build_engine(replace(options, save_engine=named))
+    content = named.read_bytes()
+    with pytest.raises(PerceptionError, match=r"whole, so it is not replaced: ask for tensorrt:fp16"):
+        ensure_engine(model_of(options, named), BackendRequest.parse("tensorrt:fp32"))
+    assert named.read_bytes() == content
+
+
+def test_ensure_replaces_no_engine_with_a_hash(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+    named = tmp_path / "named.engine"
+    named.write_bytes(b"cut")
+    manifest_path(named).write_text("{")
+    artifacts = {"onnx": Artifact(options.onnx), "engine": Artifact(named, "f" * 64)}
+    model = ModelFile("test", "detect", artifacts, InputSpec(16, 16), "yolov8", ())
+    with pytest.raises(PerceptionError, match=r"names its sha256.*put that file back"):
+        ensure_engine(model, BackendRequest.parse("tensorrt"))
+    assert named.read_bytes() == b"cut" and machine.built == []
+
+
 def test_ensure_never_builds_int8(machine: Machine, options: BuildOptions) -> None:
-    with pytest.raises(PerceptionError, match=r"INT8 needs pictures.*--calibImages"):
+    with pytest.raises(PerceptionError, match=r"--int8 --fp16 --calibImages FOLDER`.* INT8 needs pictures"):
         ensure_engine(model_of(options), BackendRequest.parse("tensorrt:int8"))
     assert machine.built == []

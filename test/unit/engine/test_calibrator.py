@@ -71,9 +71,9 @@ def images(tmp_path: Path) -> CalibrationImages:
     return CalibrationImages(folder, InputSpec(SIDE, SIDE), count=3)
 
 
-def calibrator(images: CalibrationImages | None, cache: Path | None) -> tuple[Any, HostSession]:
+def calibrator(images: CalibrationImages | None, cache: Path | None, batch: int = 1) -> tuple[Any, HostSession]:
     session: Any = HostSession()
-    return make_calibrator(fake_tensorrt(IInt8EntropyCalibrator2=Base), session, images, cache), session
+    return make_calibrator(fake_tensorrt(IInt8EntropyCalibrator2=Base), session, images, batch, cache), session
 
 
 def test_every_picture_goes_up_once_through_one_buffer(images: CalibrationImages) -> None:
@@ -81,7 +81,7 @@ def test_every_picture_goes_up_once_through_one_buffer(images: CalibrationImages
     assert subject.constructed and subject.get_batch_size() == 1
     assert [subject.get_batch(["images"]) for _ in range(4)] == [[4096], [4096], [4096], None]
     (buffer,) = session.buffers
-    expected = list(images.tensors())
+    expected = list(images.batches())
     assert len(buffer.uploaded) == 3
     for got, wanted in zip(buffer.uploaded, expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -92,10 +92,23 @@ def test_every_picture_goes_up_once_through_one_buffer(images: CalibrationImages
 
 def test_a_broken_picture_ends_the_batches_and_is_kept_for_the_builder(images: CalibrationImages) -> None:
     images.files[1].write_bytes(b"no picture")
-    subject, _ = calibrator(images, None)
+    cache = images.files[0].with_name("int8.cache")
+    subject, _ = calibrator(images, cache)
     assert subject.get_batch(["images"]) == [4096]
     assert subject.get_batch(["images"]) is None
     assert isinstance(subject.failure, PerceptionError) and "1.png cannot be read" in str(subject.failure)
+    subject.write_calibration_cache(b"TRT-8600 of one picture")
+    assert not cache.exists()
+
+
+def test_a_network_of_a_fixed_batch_gets_as_many_pictures_at_once(images: CalibrationImages) -> None:
+    subject, session = calibrator(images, None, batch=2)
+    assert subject.get_batch_size() == 2
+    assert [subject.get_batch(["images"]) for _ in range(3)] == [[4096], [4096], None]
+    first, second, third = images.batches()
+    (buffer,) = session.buffers
+    np.testing.assert_array_equal(buffer.uploaded[0], np.concatenate([first, second]))
+    np.testing.assert_array_equal(buffer.uploaded[1], np.concatenate([third, third]))
 
 
 def test_the_cache_is_written_and_then_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trt_perception.engine.options import BuildOptions, parse_layer_precisions
+from trt_perception.engine.options import BuildOptions, parse_hardware_level, parse_layer_precisions
 from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import PerceptionError
 
@@ -25,11 +25,22 @@ def test_the_lowest_precision_names_the_engine(fp16: bool, int8: bool, precision
         ({"optimization_level": 6}, "0 to 5"),
         ({"exclude_lean_runtime": True}, "--versionCompatible"),
         ({"layer_precisions": {"conv": "fp8"}}, "conv is 'fp8'"),
+        ({"hardware_compatibility_level": "ampere"}, r"'ampere'; expected none, ampere\+, sameComputeCapability"),
+        ({"tactic_sources": "CUDNN"}, r"'CUDNN' must begin with \+ or -"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(PerceptionError, match=words):
         BuildOptions(ONNX, **values)
+
+
+def test_trtexecs_words_for_other_gpus_are_taken_in_any_case() -> None:
+    assert [parse_hardware_level(text) for text in ("None", "Ampere+", "samecomputecapability", "any")] == [
+        "none",
+        "ampere+",
+        "sameComputeCapability",
+        "any",
+    ]
 
 
 def test_layer_precisions_may_have_colons_in_their_names() -> None:

@@ -21,7 +21,7 @@ from trt_perception.onnx_nodes import read_nodes
 pytest.importorskip("onnx", reason="conversions need the onnx package")
 pytest.importorskip("onnxruntime", reason="conversions need onnxruntime")
 import onnxruntime as ort
-from onnx import TensorProto, load_from_string
+from onnx import TensorProto, load_from_string, save_model
 
 from test.unit.engine.onnx_models import conv_model
 
@@ -123,7 +123,7 @@ def test_int8_by_qdq_works_everywhere(
     assert source.flags == flags and not source.calibrate
     kinds = [node.op_type for node in read_nodes(source.model)]
     assert kinds.count("Conv") == 2 and kinds.count("QuantizeLinear") >= 2
-    batch = next(images.tensors())
+    batch = next(images.batches())
     assert 0 < relative_error(run(source.model, batch), run(model, batch)) < 0.05
 
 
@@ -190,7 +190,7 @@ def test_pictures_are_spread_over_the_folder_and_hashed(images: CalibrationImage
     fewer = CalibrationImages(folder, images.spec, count=2)
     assert [path.name for path in fewer.files] == ["0.png", "2.png"]
     assert fewer.digest() != images.digest()
-    assert next(fewer.tensors()).shape == (1, 3, SIDE, SIDE)
+    assert next(fewer.batches()).shape == (1, 3, SIDE, SIDE)
 
 
 def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
@@ -202,4 +202,64 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
 def test_a_broken_picture_is_named(images: CalibrationImages) -> None:
     images.files[0].write_bytes(b"no picture")
     with pytest.raises(PerceptionError, match=r"0\.png cannot be read"):
-        list(images.tensors())
+        list(images.batches())
+
+
+def beside(options: BuildOptions) -> BuildOptions:
+    """The same model with its weights in a file of their own."""
+    onnx = options.onnx.with_name("external.onnx")
+    save_model(load_from_string(options.onnx.read_bytes()), str(onnx), save_as_external_data=True, size_threshold=0)
+    return replace(options, onnx=onnx)
+
+
+def test_weights_that_lie_beside_the_model_are_converted_too(options: BuildOptions, images: CalibrationImages) -> None:
+    external = beside(options)
+    batch = next(images.batches())
+    expected = run(options.onnx.read_bytes(), batch)
+    half = prepare_source(fake_tensorrt(NEWEST), replace(external, fp16=True), external.onnx.read_bytes(), None)
+    assert 0 < relative_error(run(half.model, batch), expected) < 5e-3
+    wanted = replace(external, int8=True)
+    quantised = prepare_source(fake_tensorrt(NEWEST), wanted, external.onnx.read_bytes(), images)
+    assert 0 < relative_error(run(quantised.model, batch), expected) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("layers", "allowed", "words"),
+    [
+        ({"third": "fp32"}, {"fp16": True}, "no node named third"),
+        ({"first": "fp16"}, {}, "first:fp16 needs --fp16 without --int8"),
+        ({"first": "fp16"}, {"fp16": True, "int8": True}, "first:fp16 needs --fp16 without --int8"),
+        ({"first": "int8"}, {"fp16": True}, "first:int8 needs --int8"),
+        ({"relu": "int8"}, {"int8": True}, "relu:int8 needs one of Conv, .*, not Relu"),
+    ],
+)
+def test_11_refuses_layer_types_that_a_model_cannot_state(
+    options: BuildOptions, images: CalibrationImages, layers: dict[str, str], allowed: dict[str, Any], words: str
+) -> None:
+    wanted = replace(options, layer_precisions=layers, **allowed)
+    with pytest.raises(PerceptionError, match=words):
+        prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+
+
+def test_a_batch_that_is_fixed_is_filled_for_qdq(options: BuildOptions, images: CalibrationImages) -> None:
+    model = load_from_string(options.onnx.read_bytes())
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 3
+    options.onnx.write_bytes(model.SerializeToString())
+    wanted = replace(options, int8=True)
+    source = prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+    (batch, _) = images.batches(3)
+    assert 0 < relative_error(run(source.model, batch), run(options.onnx.read_bytes(), batch)) < 0.05
+
+
+def test_what_onnxruntime_refuses_is_said_in_words(options: BuildOptions, images: CalibrationImages) -> None:
+    wanted = replace(options, int8=True)
+    larger = CalibrationImages(images.files[0].parent, InputSpec(2 * SIDE, SIDE), count=4)
+    words = r"\[1, 3, 16, 16\], pictures are prepared as 3x16x32.*Correct `input` in the model file"
+    with pytest.raises(PerceptionError, match=words):
+        prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), larger)
+    model = load_from_string(options.onnx.read_bytes())
+    model.graph.node[1].op_type = "MyOp"
+    options.onnx.write_bytes(model.SerializeToString())
+    with pytest.raises(PerceptionError, match=r"cannot load .*MyOp.*--int8Method=calibrate"):
+        prepare_source(fake_tensorrt(OLD), wanted, options.onnx.read_bytes(), images)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
 from trt_perception.backend_request import BackendRequest
+from trt_perception.backends import tensorrt_backend
 from trt_perception.backends.base import BackendInfo
 from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
+from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
 from trt_perception.errors import BackendError, BackendUnavailableError
 
 
@@ -142,3 +148,30 @@ def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyP
     for shape in ((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8)):
         assert runner._bound_for(shape).shape == shape
     assert notes == ["no CUDA graph for the shape (1, 3, 8, 8): not here"]
+
+
+def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = tmp_path / "portable.engine"
+    engine.write_bytes(b"plan")
+    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
+    key = EngineKey("a" * 64, "8.6.0", gpu.name, gpu.compute_capability, "fp16", options={"versionCompatible": "true"})
+    sha256 = hashlib.sha256(b"plan").hexdigest()
+    manifest_path(engine).write_text(EngineManifest(key, sha256, 4, "m.onnx").to_json())
+    given: list[bool] = []
+
+    def stop(*_: Any, host_code: bool, **__: Any) -> None:
+        given.append(host_code)
+        raise BackendError("far enough")
+
+    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
+    monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: fake_tensorrt((8, 6, 0)))
+    monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
+    monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
+    request = BackendRequest.parse("tensorrt")
+    with pytest.raises(BackendError, match=r"set tensorrt\.engine_host_code_allowed to true"):
+        TensorRtBackend(request, engine).open()
+    with pytest.raises(BackendError, match="far enough"):
+        TensorRtBackend(request, engine, settings={"engine_host_code_allowed": True}).open()
+    assert given == [True]

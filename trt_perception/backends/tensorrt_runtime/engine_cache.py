@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trt_perception.artifact_metadata import onnx_input
 from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.manifest import (
@@ -16,14 +18,20 @@ from trt_perception.backends.tensorrt_runtime.manifest import (
     EngineManifest,
     read_manifest,
 )
-from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.errors import BackendError, BackendUnavailableError, ModelFileError
 
 LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "TRT_PERCEPTION_CACHE"
 ENGINE_SUFFIX = ".engine"
 DEFAULT_PRECISION = "fp16"
 
-_PRECISION_OPTIONS = {"fp32": "", "fp16": " --fp16", "int8": " --int8 --fp16 --calibImages FOLDER"}
+_PRECISION_OPTIONS: dict[str, tuple[str, ...]] = {
+    "fp32": (),
+    "fp16": ("--fp16",),
+    "int8": ("--int8", "--fp16", "--calibImages", "FOLDER"),
+}
+# What the lean and dispatch runtimes need of an engine.
+_FOR_LEAN = {"versionCompatible": "true", "excludeLeanRuntime": "true"}
 
 
 class EngineMissingError(BackendUnavailableError):
@@ -49,9 +57,37 @@ def cache_directory(given: str = "") -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "trt_perception" / "engines"
 
 
-def build_command(onnx: str | Path, precision: str) -> str:
-    """The command line that builds an engine of that precision."""
-    return f"trt-perception build-engine --onnx {onnx}{_PRECISION_OPTIONS.get(precision, '')}"
+def build_command(
+    onnx: Path,
+    wanted: EngineKey,
+    *,
+    model: str | Path | None = None,
+    save: Path | None = None,
+    cache: str = "",
+    device: int = 0,
+) -> str:
+    """The command line that builds the engine wanted. model: the model file or name, where that is known.
+
+    It says MODEL where it is not known and the ONNX file does not suffice (pictures are to be prepared, or sizes are
+    free), and FOLDER for pictures.
+    """
+    source = ("--model", str(model)) if model is not None else ("--onnx", str(onnx))
+    if model is None and (wanted.precision == "int8" or _has_free_size(onnx)):
+        source = ("--model", "MODEL")
+    words = ["trt-perception", "build-engine", *source, *_PRECISION_OPTIONS.get(wanted.precision, ())]
+    words += [f"--{name}" for name, value in wanted.options.items() if value == "true"]
+    words += ["--saveEngine", str(save)] if save is not None else ["--cache", cache] if cache else []
+    words += ["--device", str(device)] if device else []
+    return shlex.join(words)
+
+
+def _has_free_size(onnx: Path) -> bool:
+    """True where the network's height or width is free; one that cannot be read is for the build to refuse."""
+    try:
+        stated = onnx_input(onnx)
+    except ModelFileError:
+        return False
+    return stated is not None and None in stated.shape[1:]
 
 
 def cached_engines(directory: Path) -> list[CachedEngine]:
@@ -70,8 +106,9 @@ def cached_engines(directory: Path) -> list[CachedEngine]:
 
 
 def key_here(onnx_sha256: str, precision: str, trt: TensorRt, gpu: GpuIdentity) -> EngineKey:
-    """What an engine must have been built for to run here; shapes and options stay open."""
-    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision)
+    """What an engine must have been built for to run here; shapes stay open, and options but for a lean runtime."""
+    options = {} if trt.flavour == "full" else _FOR_LEAN
+    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision, options=options)
 
 
 def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
@@ -94,10 +131,17 @@ def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
     return f"{engine} does not fit ({'; '.join(differences)})" if differences else None
 
 
-def find_engine(onnx: Path, wanted: EngineKey, directory: Path) -> CachedEngine:
-    """The newest whole engine for that ONNX content, precision, TensorRT and GPU; shapes and options are the user's.
+def find_engine(
+    onnx: Path,
+    wanted: EngineKey,
+    directory: Path,
+    command: str,
+    takes: Callable[[EngineKey], str | None] = lambda _: None,
+) -> CachedEngine:
+    """The newest whole engine for that ONNX content, precision, TensorRT and GPU; options are the user's.
 
-    Raises EngineMissingError which says what differs in the nearest engine, or what is wrong with the right one.
+    command: builds it. takes: why an engine that fits so far does not after all, None where it does. Raises
+    EngineMissingError which says what differs in the nearest engine, or what is wrong with the right one.
     """
     engines = cached_engines(directory)
     reasons: list[str] = []
@@ -106,16 +150,25 @@ def find_engine(onnx: Path, wanted: EngineKey, directory: Path) -> CachedEngine:
         if key.onnx_sha256 != wanted.onnx_sha256 and Path(found.manifest.onnx).name != onnx.name:
             continue
         differences = runtime_differences(key, wanted)
-        problem = None if differences else found.manifest.problem(found.path)
-        if not differences and problem is None:
+        misfit = "; ".join(differences) or takes(key)
+        problem = f"{found.path.name} does not fit: {misfit}" if misfit else found.manifest.problem(found.path)
+        if problem is None:
             return found
-        reasons.append(problem or f"{found.path.name} does not fit ({'; '.join(differences)})")
+        reasons.append(problem)
     why = min(reasons, key=lambda reason: reason.count(";"), default=f"{directory} has none for it")
     raise EngineMissingError(
         f"there is no {wanted.precision} engine for {onnx} on {wanted.gpu_name} with TensorRT "
-        f"{wanted.tensorrt_version}: {why}; build it with `{build_command(onnx, wanted.precision)}` (or set "
-        "build_engine: true for the node)"
+        f"{wanted.tensorrt_version}: {why}; build it with `{command}`{_or_by_the_node(wanted)}"
     )
+
+
+def _or_by_the_node(wanted: EngineKey) -> str:
+    """Nothing where the node could not: without pictures, and with a runtime that only runs engines."""
+    if wanted.precision == "int8":
+        return ""
+    if wanted.options:
+        return " where the full TensorRT is installed"
+    return " (or set build_engine: true for the node)"
 
 
 def runtime_differences(key: EngineKey, here: EngineKey) -> Sequence[str]:
@@ -125,7 +178,7 @@ def runtime_differences(key: EngineKey, here: EngineKey) -> Sequence[str]:
     version, gpu = here.tensorrt_version, (here.gpu_name, here.compute_capability)
     if portable_version and _numbers(key.tensorrt_version) <= _numbers(version):
         version = key.tensorrt_version
-    if portable_gpu and _numbers(here.compute_capability) >= _portable_from(key):
+    if portable_gpu and _runs_on(key, here.compute_capability):
         gpu = (key.gpu_name, key.compute_capability)
     comparable = replace(
         here,
@@ -133,15 +186,16 @@ def runtime_differences(key: EngineKey, here: EngineKey) -> Sequence[str]:
         gpu_name=gpu[0],
         compute_capability=gpu[1],
         shapes=key.shapes,
-        options=key.options,
+        options={**key.options, **here.options},
     )
     return key.differences(comparable)
 
 
-def _portable_from(key: EngineKey) -> tuple[int, ...]:
-    """The lowest compute capability: 8.0 for `ampere+`, the build's own for `same_cc`."""
-    level = key.options.get("hardwareCompatibilityLevel")
-    return (8, 0) if level == "ampere+" else _numbers(key.compute_capability)
+def _runs_on(key: EngineKey, compute_capability: str) -> bool:
+    """8.0 and above for `ampere+`, the build's own for `sameComputeCapability`."""
+    if key.options.get("hardwareCompatibilityLevel") == "ampere+":
+        return _numbers(compute_capability) >= (8, 0)
+    return compute_capability == key.compute_capability
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from trt_perception.backends.tensorrt_runtime.cuda_session import Buffer, CudaSe
 from trt_perception.backends.tensorrt_runtime.engine_tensors import as_delivered, engine_tensors
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
-from trt_perception.backends.tensorrt_runtime.library import TensorRt
+from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_plugins
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
@@ -59,12 +59,14 @@ class EngineRunner:
         tell: Callable[[str], None],
         cuda_graph: bool,
         profile: bool = False,
+        host_code: bool = False,
     ) -> None:
         """Deserialises `plan` (without any header) and runs it once with zeros.
 
         cuda_graph: record copies and inference as one graph; where that does not work, `no_graph_reason` says why.
         tell: takes, once, why a shape that comes later is no graph.
-        profile: measure every layer, which leaves no room for a graph.
+        profile: measure every layer, which leaves no room for a graph. host_code: run the code that an engine brings
+        with it (its own runtime), for engines of known origin.
         Raises BackendError for an engine that does not load, has several inputs, or types that NumPy lacks. The
         runner takes the session over: it closes it, also after an error here.
         """
@@ -81,7 +83,7 @@ class EngineRunner:
         self._before_closing: list[Callable[[], None]] = []
         try:
             with session.current():
-                self._load(plan)
+                self._load(plan, host_code=host_code)
                 if profile:
                     self.profiler = LayerProfiler(trt.module, self._engine, self._context)
                 tensors = engine_tensors(self._engine, self._trt.module.TensorIOMode)
@@ -193,13 +195,13 @@ class EngineRunner:
         session.close()
         self._session = None  # type: ignore[assignment]
 
-    def _load(self, plan: bytes) -> None:
+    def _load(self, plan: bytes, *, host_code: bool) -> None:
         library = self._trt.module
         with collect() as messages:
-            logger = process_logger(library)
-            if hasattr(library, "init_libnvinfer_plugins"):
-                library.init_libnvinfer_plugins(logger, "")
-            self._runtime = library.Runtime(logger)
+            load_plugins(library)
+            self._runtime = library.Runtime(process_logger(library))
+            if host_code:
+                self._runtime.engine_host_code_allowed = True
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise BackendError(f"{self._trt} cannot load it: {explain(messages.summary())}")

@@ -45,7 +45,12 @@ FAULTS = (
         "build it again with the installed version; --versionCompatible reaches some newer versions, not all",
     ),
     _fault(
-        r"lean runtime|version[- ]compatible|engine host code",
+        r"host ?code",
+        "the engine brings its own runtime with it",
+        "set tensorrt.engine_host_code_allowed to true where its origin is known, or build with --excludeLeanRuntime",
+    ),
+    _fault(
+        r"lean runtime|version[- ]compatible",
         "the engine's kind does not fit this runtime: the lean and dispatch runtimes take version-compatible ones",
         "build with --versionCompatible --excludeLeanRuntime, or install the full TensorRT",
     ),

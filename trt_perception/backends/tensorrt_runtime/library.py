@@ -9,6 +9,7 @@ from typing import Any
 
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.probe import require_runtime_starts
+from trt_perception.backends.tensorrt_runtime.trt_logger import process_logger
 from trt_perception.backends.tensorrt_runtime.versions import Dialect, dialect_for
 from trt_perception.errors import BackendError, BackendUnavailableError
 
@@ -64,6 +65,12 @@ def load_tensorrt(flavour: str = AUTO) -> TensorRt:
         f"TensorRT cannot be loaded ({'; '.join(reasons)}); install it with `pip install tensorrt` (or tensorrt-cu12, "
         "tensorrt-cu13 for the CUDA that nvidia-smi shows), on a Jetson with the JetPack packages python3-libnvinfer"
     )
+
+
+def load_plugins(library: Any) -> None:
+    """Registers TensorRT's own plugins, which its parser and its engines look for; the lean runtimes have none."""
+    if hasattr(library, "init_libnvinfer_plugins"):
+        library.init_libnvinfer_plugins(process_logger(library), "")
 
 
 def _loaded(module: Any, flavour: str) -> TensorRt:

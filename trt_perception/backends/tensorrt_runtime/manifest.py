@@ -32,6 +32,11 @@ class EngineKey:
     shapes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def brings_runtime(self) -> bool:
+        """True for a version-compatible engine that has the lean runtime of its own version in it."""
+        return self.options.get("versionCompatible") == "true" and self.options.get("excludeLeanRuntime") != "true"
+
     def differences(self, wanted: EngineKey) -> list[str]:
         """One line for each part in which this engine is not the wanted one; empty when it is."""
         lines: list[str] = []

@@ -60,8 +60,9 @@ _10 = replace(
     since=(10, 0),
     network_flags=(),
     # The last one came during 10.x; the builder says so where the installed one lacks it.
-    hardware_compatibility=(*_8_6.hardware_compatibility, ("same_cc", "SAME_COMPUTE_CAPABILITY")),
+    hardware_compatibility=(*_8_6.hardware_compatibility, ("sameComputeCapability", "SAME_COMPUTE_CAPABILITY")),
     progress_monitor=True,
+    plugin_list="all_creators",
     probe_runtime=True,
 )
 _11 = replace(
@@ -72,7 +73,6 @@ _11 = replace(
     int8_by="qdq",
     layer_precision_flag=None,
     layer_preference_flag=None,
-    plugin_list="all_creators",
     device_memory="device_memory_size_v2",
 )
 
