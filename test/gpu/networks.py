@@ -80,6 +80,41 @@ def write_network(
     return path
 
 
+def write_suppressing_network(path: Path) -> Path:
+    """images (1, 3, 64, 64), taken for 3072 boxes with scores of 4 classes → what EfficientNMS_TRT keeps of them."""
+    onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Reshape", ["images", "rows"], ["boxes"], name="rows"),
+        helper.make_node(
+            "EfficientNMS_TRT",
+            ["boxes", "boxes"],
+            ["num_detections", "detection_boxes", "detection_scores", "detection_classes"],
+            name="nms",
+            plugin_version="1",
+            background_class=-1,
+            max_output_boxes=10,
+            score_threshold=0.25,
+            iou_threshold=0.45,
+            score_activation=0,
+            box_coding=0,
+        ),
+    ]
+    rows = onnx.numpy_helper.from_array(np.array([1, SIDE * SIDE * 3 // 4, 4], np.int64), "rows")
+    number, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+    outputs = {"num_detections": (whole, [1, 1]), "detection_boxes": (number, [1, 10, 4])}
+    outputs |= {"detection_scores": (number, [1, 10]), "detection_classes": (whole, [1, 10])}
+    graph = helper.make_graph(
+        nodes,
+        "suppressing",
+        [helper.make_tensor_value_info("images", number, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [rows],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
 def reference(onnx_file: Path, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """What ONNX Runtime computes on the CPU."""
     runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime computes the reference")

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from test.gpu.conftest import TACTICS, open_backend
-from test.gpu.networks import SIDE, reference, relative_error, write_network
+from test.gpu.networks import SIDE, reference, relative_error, write_network, write_suppressing_network
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.manifest import manifest_path, read_manifest
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendError, PerceptionError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import Float32Array
@@ -195,6 +196,47 @@ def test_int8_by_calibration(tmp_path: Path, small_onnx: Path, pictures: Path, t
     # The cache alone is enough the second time.
     alone = replace(options, calib_images=None, save_engine=tmp_path / "again.engine")
     assert build_engine(alone).built
+
+
+def test_calibration_for_an_engine_of_several_pictures(tmp_path: Path, pictures: Path, trt: TensorRt) -> None:
+    if trt.dialect.int8_by != "calibrate":
+        pytest.skip(f"{trt} has no calibrator")
+    onnx = write_network(tmp_path / "free.onnx", dynamic=True)
+    options = BuildOptions(
+        onnx=onnx,
+        save_engine=tmp_path / "several.engine",
+        int8=True,
+        int8_method="calibrate",
+        calib_images=pictures,
+        shapes=ShapeOptions(best={"images": (8, 3, SIDE, SIDE)}),
+        tactic_sources=TACTICS,
+    )
+    build_engine(options, SPEC)
+    batch = np.repeat(picture_batch(pictures), 8, axis=0)
+    with open_backend(tmp_path / "several.engine", "tensorrt:int8") as backend:
+        assert relative_error(backend.infer(batch).arrays[0], reference(onnx, batch)) < 0.1
+
+
+def test_pictures_that_do_not_fit_the_network_are_refused(
+    tmp_path: Path, small_onnx: Path, pictures: Path, trt: TensorRt
+) -> None:
+    options = BuildOptions(onnx=small_onnx, save_engine=tmp_path / "m.engine", int8=True, calib_images=pictures)
+    for method in {trt.dialect.int8_by, "qdq"}:
+        with pytest.raises(PerceptionError, match=rf"pictures are prepared as .*3x{SIDE}x{2 * SIDE}"):
+            build_engine(replace(options, int8_method=method), InputSpec(2 * SIDE, SIDE))
+
+
+def test_operators_of_tensorrts_own_plugins_are_built(tmp_path: Path, batch: Float32Array) -> None:
+    onnx, engine = write_suppressing_network(tmp_path / "nms.onnx"), tmp_path / "nms.engine"
+    # In a process that has not opened an engine before, which registers the plugins as well.
+    words = ["build-engine", f"--onnx={onnx}", f"--saveEngine={engine}", f"--tacticSources={TACTICS}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "trt_perception.cli.main", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with open_backend(engine) as backend:
+        count, boxes, *_ = backend.infer(batch).arrays
+    assert count.shape == (1, 1) and boxes.shape == (1, 10, 4)
 
 
 def test_int8_by_qdq(tmp_path: Path, small_onnx: Path, pictures: Path) -> None:
