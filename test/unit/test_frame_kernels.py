@@ -33,6 +33,7 @@ from trt_perception.backends.cuda_frames.structs import (
 from trt_perception.backends.frame_path import FramePlan, Survivors
 from trt_perception.class_choice import ClassChoice
 from trt_perception.encodings import camera_frame, decode_frame
+from trt_perception.errors import OutputError
 from trt_perception.heads import HEADS, HeadContext, head_for
 from trt_perception.model_file import InputSpec
 from trt_perception.pixel_layouts import CameraFrame
@@ -269,13 +270,38 @@ def test_too_many_candidates_are_left_to_the_host(kernels: ctypes.CDLL) -> None:
 def test_what_the_heads_refuse_is_left_to_the_host(kernels: ctypes.CDLL) -> None:
     decoded = outputs_of("yolox", 84)
     decoded[0, 3, 2] = 40.0
-    strange_class = outputs_of("end_to_end", 100)
-    strange_class[0, 3, 4:] = 0.9, 2.5
-    unknown_class = outputs_of("end_to_end", 100)
-    unknown_class[0, 3, 4:] = 0.9, CLASSES
-    for head, output in (("yolox", decoded), ("end_to_end", strange_class), ("end_to_end", unknown_class)):
-        ((found, _),) = chosen(kernels, head, output, Thresholds())
-        assert found is None
+    ((found, _),) = chosen(kernels, "yolox", decoded, Thresholds())
+    assert found is None
+
+
+@pytest.mark.parametrize("thresholds", [Thresholds(), Thresholds(classes=("b",)), Thresholds(per_class=(("b", 0.5),))])
+@pytest.mark.parametrize("class_value", [2.5, CLASSES, -1, -0.5, np.nan, np.inf])
+def test_a_class_that_cannot_be_is_left_to_the_host_where_its_score_counts(
+    kernels: ctypes.CDLL, thresholds: Thresholds, class_value: float
+) -> None:
+    output = outputs_of("end_to_end", 100)
+    output[0, 3, 4:] = 0.9, class_value
+    ((found, _),) = chosen(kernels, "end_to_end", output, thresholds)
+    assert found is None
+    output[0, 3, 4] = 0.1
+    ((found, _),) = chosen(kernels, "end_to_end", output, thresholds)
+    assert_plain_detections("end_to_end", output, thresholds, found)
+
+
+@pytest.mark.parametrize("head", BOXES)
+def test_boxes_of_classes_that_are_not_wanted_must_be_finite_too(kernels: ctypes.CDLL, head: str) -> None:
+    thresholds = Thresholds(classes=("b",))
+    output = outputs_of(head, BOXES[head])
+    view = output[0].T if head == "yolov8" else output[0]
+    view[20, 4:] = (0.9, 0) if head == "end_to_end" else 0.1
+    if head != "end_to_end":
+        view[20, [4, 5]] = 0.9  # objectness or class a, and class b or a
+        view[20, 4 if head == "yolov8" else 5] = 0.95
+    view[20, 0] = np.nan
+    ((found, _),) = chosen(kernels, head, output, thresholds)
+    assert found is None
+    with pytest.raises(OutputError, match="boxes hold NaN"):
+        postprocess((output,), head_for(head), CONTEXT, ClassChoice(thresholds, LABELS), WAY_BACK)
 
 
 def test_outputs_of_other_heads_and_shapes_have_no_kernel() -> None:

@@ -55,8 +55,9 @@ class ChoiceHeader(ctypes.Structure):
     _fields_ = [
         ("iou", ctypes.c_float),
         ("least_other", ctypes.c_float),
+        ("lowest", ctypes.c_float),
         *((name, ctypes.c_int) for name in ("max_detections", "class_agnostic", "classes")),
-        ("unused", ctypes.c_int * 3),
+        ("unused", ctypes.c_int * 2),
     ]
 
 
@@ -120,6 +121,7 @@ def choice_bytes(choice: ClassChoice, classes: int) -> bytes:
     header = ChoiceHeader(
         iou=thresholds.iou,
         least_other=choice.least_other,
+        lowest=choice.lowest_score,
         max_detections=thresholds.max_detections,
         class_agnostic=thresholds.class_agnostic,
         classes=classes,

@@ -182,10 +182,11 @@ struct Output {
     int needs_nms;
 };
 
-// What counts: class c needs a score above least[c]; classes from `classes` on need `least_other`.
+// What counts: class c needs a score above least[c]; classes from `classes` on need `least_other`. None needs less than
+// `lowest`, above which the heads also look at what does not count.
 struct Choice {
-    float iou, least_other;
-    int max_detections, class_agnostic, classes, unused[3];
+    float iou, least_other, lowest;
+    int max_detections, class_agnostic, classes, unused[2];
     float least[1];
 };
 
@@ -205,10 +206,13 @@ __device__ static inline float least_score(const Choice* choice, int class_id) {
     return class_id < choice->classes ? choice->least[class_id] : choice->least_other;
 }
 
-__device__ static void add_candidate(Candidate* list, Counter* counter, const Candidate& candidate) {
+// A candidate above the lowest score, which counts if it is above its class's.
+__device__ static void add_candidate(const Choice* choice, Candidate* list, Counter* counter,
+                                     const Candidate& candidate) {
     const bool sound = finite(candidate.left) && finite(candidate.top) && finite(candidate.right) &&
                        finite(candidate.bottom);
     if (!sound) atomicOr(&counter->trouble, STRANGE);
+    if (!(candidate.score > least_score(choice, candidate.class_id))) return;
     const u32 place = atomicAdd(&counter->count, 1u);
     if (place < CAPACITY) list[place] = candidate;
 }
@@ -243,14 +247,16 @@ extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* c
         if (!finite(score)) atomicOr(&counter->trouble, STRANGE);
         const float class_value = value_at(out, image, box, 5);
         const int class_id = class_value >= 0.0f && class_value < 2147483648.0f ? (int)class_value : -1;
-        // A class that cannot be makes the host look, which knows whether its score counts.
-        const bool known = (float)class_id == class_value && (!out.named_classes || class_id < out.named_classes);
-        const bool counts = known ? score > least_score(choice, class_id) : score > 0.0f;
-        if (counts && !known) atomicOr(&counter->trouble, STRANGE);
-        if (!counts) return;
+        if (!(score > choice->lowest)) return;
+        // A class that cannot be makes the host look.
+        const bool whole = class_id >= 0 && (float)class_id == class_value;
+        if (!whole || (out.named_classes && class_id >= out.named_classes)) {
+            atomicOr(&counter->trouble, STRANGE);
+            return;
+        }
         const Candidate found = {value_at(out, image, box, 0), value_at(out, image, box, 1),
                                  value_at(out, image, box, 2), value_at(out, image, box, 3), score, class_id, box, 0};
-        add_candidate(list, counter, found);
+        add_candidate(choice, list, counter, found);
         return;
     }
     const int first_class = out.head == YOLOV8 ? 4 : 5;
@@ -285,7 +291,7 @@ extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* c
     if (!finite(best)) atomicOr(&counter->trouble, STRANGE);
     if (out.head == YOLOX && (value_at(out, image, box, 2) > 10.0f || value_at(out, image, box, 3) > 10.0f))
         atomicOr(&counter->trouble, STRANGE);
-    if (!(best > least_score(choice, class_id))) return;
+    if (!(best > choice->lowest)) return;
     float x = value_at(out, image, box, 0), y = value_at(out, image, box, 1);
     float width = value_at(out, image, box, 2), height = value_at(out, image, box, 3);
     if (out.head == YOLOX) {
@@ -299,7 +305,7 @@ extern "C" __global__ void gather(Output out, const Choice* choice, Candidate* c
     const float half_width = multiply(width, 0.5f), half_height = multiply(height, 0.5f);
     const Candidate found = {add(x, -half_width), add(y, -half_height), add(x, half_width), add(y, half_height),
                              best, class_id, box, 0};
-    add_candidate(list, counter, found);
+    add_candidate(choice, list, counter, found);
 }
 
 // ------------------------------------------------------------------------------------- candidates to detections ---
