@@ -17,7 +17,7 @@ from trt_perception.camera_turns import CameraTurns
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
 from trt_perception.encodings import decode_frame
-from trt_perception.errors import ImageError, PerceptionError
+from trt_perception.errors import ImageError, OutputError, PerceptionError
 from trt_perception.live_frames import Batching, Channel, Message, Processed
 from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.types import FrameResult, Image
@@ -151,8 +151,8 @@ class LivePipeline(Generic[Message]):
         try:
             processed = self._detect(frames)
         except Exception as error:
-            if isinstance(error, ImageError) and len(frames) > 1:
-                # One of them is no picture: the others do not suffer for it.
+            if isinstance(error, (ImageError, OutputError)) and len(frames) > 1:
+                # One of them is no picture, or what the network made of it is none: the others do not suffer for it.
                 for frame in frames:
                     self._detect_all([frame])
                 return

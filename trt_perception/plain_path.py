@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from trt_perception.backends.base import Backend, RawOutputs
@@ -17,7 +18,7 @@ from trt_perception.model_file import InputSpec
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
 from trt_perception.stage_ranges import stage
-from trt_perception.types import Float32Array, FrameResult, Image, StageTimes
+from trt_perception.types import AnyArray, Float32Array, FrameResult, Image, StageTimes
 
 
 class PlainPath:
@@ -30,6 +31,7 @@ class PlainPath:
         self._shape = (spec.channels, spec.height, spec.width)
         self._one: tuple[Float32Array, list[Preprocessor]] = self._places(1, backend.input_buffer((1, *self._shape)))
         self._several = self._places(0)
+        self._other_type: AnyArray | None = None
 
     def run(
         self, pictures: Sequence[Image], head: Head, context: HeadContext, choice: ClassChoice
@@ -48,9 +50,9 @@ class PlainPath:
             with stage("preprocess"):
                 ways_back.append(place(picture)[1])
             before_ns.append(time.monotonic_ns())
-        batch = tensor[:count] if count < len(tensor) else tensor
+        batch: AnyArray = tensor[:count] if count < len(tensor) else tensor
         if batch.dtype != self._dtype:
-            batch = batch.astype(self._dtype)
+            batch = self._converted(batch)
             before_ns[-1] = time.monotonic_ns()
         with stage("inference"):
             raw = self._backend.infer(batch)
@@ -73,6 +75,19 @@ class PlainPath:
             )
             results.append(FrameResult(detections, times))
         return results
+
+    def _converted(self, batch: AnyArray) -> AnyArray:
+        """The batch in the type that the network takes, in memory that is used again for as many pictures."""
+        kept = self._other_type
+        if kept is None or kept.shape != batch.shape:
+            kept = self._other_type = np.empty(batch.shape, self._dtype)
+        if self._dtype == np.float16:
+            # The same bits as NumPy's, in a thirtieth of the time. OpenCV's name for them is 16-bit integers.
+            rows = (-1, batch.shape[-1])
+            cv2.convertFp16(batch.reshape(rows), kept.view(np.int16).reshape(rows))
+        else:
+            np.copyto(kept, batch, casting="unsafe")
+        return kept
 
     def _places(self, count: int, tensor: Float32Array | None = None) -> tuple[Float32Array, list[Preprocessor]]:
         """float32 (count, C, height, width), and for each place in it what writes a picture straight into it."""

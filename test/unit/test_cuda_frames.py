@@ -460,6 +460,9 @@ def test_a_head_without_a_kernel_says_so(opened: Any) -> None:
     result = path.run([FRAMES[0]], CHOICE)
     (found,) = result.found
     assert result.times.postprocess_ns == 0 and (result.times.device_to_host_ns or 0) > 0
+    # Another thread may close the path while these are decoded.
+    path.close()
+    assert all(array.base is None for array in found)
     tensor, _ = Preprocessor(LETTERBOX)(decode_frame(FRAMES[0]))
     np.testing.assert_allclose(found[0], averages(tensor)[0], rtol=1e-6)
     np.testing.assert_array_equal(found[1], np.arange(5))

@@ -22,6 +22,7 @@ from trt_perception.errors import (
     PerceptionError,
 )
 from trt_perception.model_file import InputSpec, ModelFile
+from trt_perception.preprocess import Preprocessor
 from trt_perception.types import Image, TensorSpec, Thresholds, as_image
 
 BROKEN = {"fake": {"refuse_to_open": True}}
@@ -130,10 +131,11 @@ class Recording(Backend):
         return BackendInfo("recording", str(self.request), "cpu", "", "", "fp32", "", (spec,), (), {})
 
     def _infer(self, batch: Any) -> Any:
-        type(self).received = batch.copy()
+        type(self).received, type(self).memory = batch.copy(), batch.ctypes.data
         raise BackendError("recorded")
 
     received: Any = None
+    memory = 0
 
     def _close(self) -> None:
         type(self).closed += 1
@@ -188,9 +190,16 @@ def test_a_network_of_whole_numbers_gets_pixels_or_is_refused(
 
 def test_a_network_of_half_precision_gets_it(recording: type[Recording], fake_model: ModelFile) -> None:
     recording.input_spec = TensorSpec("images", "float16", (1, 3, 320, 320))
-    with Detector.open(fake_model, "recording") as detector, pytest.raises(BackendError, match="recorded"):
-        detector.detect(PICTURE)
-    assert recording.received.dtype == np.float16
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    expected, _ = Preprocessor(fake_model.input)(Image(pixels, "bgr"))
+    memory = set()
+    with Detector.open(fake_model, "recording") as detector:
+        for _ in range(2):
+            with pytest.raises(BackendError, match="recorded"):
+                detector.detect(pixels)
+            memory.add(recording.memory)
+    np.testing.assert_array_equal(recording.received, expected.astype(np.float16))
+    assert len(memory) == 1
 
 
 def test_an_unknown_head_closes_what_was_opened(recording: type[Recording], fake_model: ModelFile) -> None:

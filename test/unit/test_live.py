@@ -15,7 +15,7 @@ import pytest
 
 from trt_perception.control_budget.governor import InferenceGovernor
 from trt_perception.detector import Detector
-from trt_perception.errors import BackendError, ImageError, PerceptionError
+from trt_perception.errors import BackendError, ImageError, OutputError, PerceptionError
 from trt_perception.live import LivePipeline
 from trt_perception.live_frames import Batching, Channel, FrameCounts, Processed, Received
 from trt_perception.types import Detections, FrameResult, Image, StageTimes
@@ -398,16 +398,23 @@ def test_the_first_waits_for_the_others_but_no_longer_than_it_may() -> None:
     assert cameras[0].delivered[0].queue_wait_ns >= 30_000_000
 
 
-def test_no_picture_among_others_harms_only_itself() -> None:
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (ImageError("empty"), FrameCounts(received=1, malformed=1)),
+        (OutputError("not finite"), FrameCounts(received=1, failed=1)),
+    ],
+)
+def test_a_bad_picture_or_output_among_others_harms_only_itself(error: Exception, counts: FrameCounts) -> None:
     cameras, detector = [Camera(n) for n in "abc"], StubDetector(open_gate=False, max_batch=None)
-    detector.failures = {11: ImageError("empty")}
+    detector.failures = {11: error}
     with running(cameras, detector) as pipeline:
         fill_behind_a_frame(pipeline, cameras, detector)
         detector.gate.release(10)
         cameras[0].wait_for(deliveries=2)
         cameras[1].wait_for(errors=1)
         cameras[2].wait_for(deliveries=1)
-    assert cameras[1].counts == FrameCounts(received=1, malformed=1)
+    assert cameras[1].counts == counts
     assert [c.counts.processed for c in cameras] == [2, 0, 1]
 
 

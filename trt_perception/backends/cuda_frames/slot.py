@@ -199,10 +199,10 @@ class FrameSlot:
         return tuple([self._as_delivered(array, index) for array in self._raw])
 
     def _as_delivered(self, array: AnyArray, index: int) -> AnyArray:
-        """One image's, half precision as float32, in which the heads compute."""
+        """One image's, half precision as float32, in which the heads compute; a copy, which outlives close()."""
         # An output without a batch axis stays as it is.
         part = array[index : index + 1] if array.shape[:1] == (self._batch,) else array
-        return part.astype(np.float32) if part.dtype == np.float16 else part
+        return part.astype(np.float32) if part.dtype == np.float16 else part.copy()
 
     def _download_raw(self) -> None:
         for memory, output in zip(self._raw_memory, self._network.outputs, strict=True):
