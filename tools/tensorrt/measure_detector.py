@@ -23,10 +23,13 @@ from trt_perception.ros.quiet_collection import QuietCollector
 
 WARM_UP = 100
 DISTINCT = 16
+TWELFTHS = 12
 
 
 def main() -> None:
-    """Prints median, 95th and 99th percentile, maximum and spread of the whole and of every stage."""
+    """Prints median, 95th and 99th percentile, maximum and spread of the whole and of every stage; and how the whole
+    went on in time, in twelfths of the frames.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="tensorrt:fp16")
     parser.add_argument("--frames", type=int, default=3000)
@@ -68,6 +71,9 @@ def main() -> None:
         print(
             f"  {name:20} p50 {p50:.4f}  p95 {p95:.4f}  p99 {p99:.4f}  max {max(values):.4f}  p99/p50 {p99 / p50:.2f}"
         )
+    parts = [np.percentile(part, (50, 99)) for part in np.array_split(rows["wall_ms"], TWELFTHS)]
+    print("  wall_ms by twelfths: p50", *(f"{part[0]:.3f}" for part in parts))
+    print("                   p99/p50", *(f"{part[1] / part[0]:.2f}" for part in parts))
 
 
 if __name__ == "__main__":
