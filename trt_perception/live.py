@@ -134,7 +134,8 @@ class LivePipeline(Generic[Message]):
         if not entry.channel.is_fresh(entry.frame):
             counts.stale += 1
             return None
-        if not self._governor.allows(entry.taken_ns) or self._turns.gives_way(entry.camera, at_hand):
+        allowed = self._governor.allows(entry.taken_ns, ahead=self._turns.ahead(entry.camera))
+        if not allowed or self._turns.gives_way(entry.camera, at_hand):
             self._turns.refused(entry.camera)
             counts.skipped += 1
             return None

@@ -74,8 +74,8 @@ class Channel(Generic[Message]):
     """One camera's way through the node: a waiting slot for one frame, and what to do with it.
 
     decode: message → picture or undecoded frame, raises ImageError. is_fresh: False for a frame that is too old to be
-    looked at. deliver: hands the result out. report: takes an error about one frame. waiting_since_ns: when the slot was
-    filled (time.monotonic_ns); a newer frame that takes its place does not change it.
+    looked at. deliver: hands the result out. report: takes an error about one frame. waiting_since_ns: when the slot
+    was filled (time.monotonic_ns); a newer frame that takes the place of the one in it does not change it.
     """
 
     name: str
