@@ -32,7 +32,9 @@ class SimulatedTime:
         self.rates_hz = rates_hz
         self.inference_ns = round(inference_ms * 1e6)
         self.channels = [
-            Channel[int](str(i), lambda _: PICTURE, lambda _: True, lambda *_: None, pytest.fail)
+            Channel[int](
+                str(i), lambda _: PICTURE, lambda _: True, lambda *_: None, lambda error: pytest.fail(str(error))
+            )
             for i in range(len(rates_hz))
         ]
         self.pipeline = LivePipeline(self.channels, cast(Detector, self), InferenceGovernor(share))
