@@ -88,8 +88,8 @@ def test_the_monitor_follows_a_chain_by_one_step(graph: Graph) -> None:
     chains = ("inference_latency:=/first", "first:=/second", "tick:=/first_tick", "first_tick:=/second_tick")
     rules = [word for rule in chains for word in ("-r", rule)]
     graph.start("budget_monitor_node", "-p", "control_topic:=tick", *rules)
-    for topic in ("/first", "/first_tick"):
-        graph.wait_until(lambda topic=topic: graph.node.count_subscribers(topic) == 1, f"a subscription to {topic}")
+    count = graph.node.count_subscribers
+    graph.wait_until(lambda: count("/first") == count("/first_tick") == 1, "subscriptions to both")
     for topic in ("/second", "/second_tick"):
-        assert graph.node.count_subscribers(topic) == 0
+        assert count(topic) == 0
     graph.node.destroy_publisher(ticks)
