@@ -79,7 +79,7 @@ def _nodes(context: LaunchContext) -> list[Action]:
     if "control_rate_hz" in given:
         monitor["control_rate_hz"] = float(given["control_rate_hz"])
     if "camera_names" in given:
-        names = given["camera_names"].split(",")
+        names = [name.strip() for name in given["camera_names"].split(",")]
         detector["camera_names"] = names
         monitor["latency_topics"] = [f"{name}/inference_latency" for name in names]
     common = {

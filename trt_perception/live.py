@@ -125,6 +125,8 @@ class LivePipeline(Generic[Message]):
             with _accounting(entry.channel):
                 if (decoded := self._decoded(entry, at_hand)) is not None:
                     good.append(decoded)
+        for frame in good:
+            self._turns.served(frame.taken.camera)
         if good:
             self._detect_all(good)
 
@@ -134,7 +136,8 @@ class LivePipeline(Generic[Message]):
         if not entry.channel.is_fresh(entry.frame):
             counts.stale += 1
             return None
-        if not self._governor.allows(entry.taken_ns) or self._turns.gives_way(entry.camera, at_hand):
+        allowed = self._governor.allows(entry.taken_ns, ahead=self._turns.ahead(entry.camera))
+        if not allowed or self._turns.gives_way(entry.camera, at_hand):
             self._turns.refused(entry.camera)
             counts.skipped += 1
             return None
@@ -146,8 +149,6 @@ class LivePipeline(Generic[Message]):
         return _Decoded(entry, picture, time.monotonic_ns() - start_ns)
 
     def _detect_all(self, frames: Sequence[_Decoded[Message]]) -> None:
-        for frame in frames:
-            self._turns.served(frame.taken.camera)
         try:
             processed = self._detect(frames)
         except Exception as error:

@@ -74,7 +74,8 @@ class Channel(Generic[Message]):
     """One camera's way through the node: a waiting slot for one frame, and what to do with it.
 
     decode: message → picture or undecoded frame, raises ImageError. is_fresh: False for a frame that is too old to be
-    looked at. deliver: hands the result out. report: takes an error about one frame.
+    looked at. deliver: hands the result out. report: takes an error about one frame. waiting_since_ns: when the slot
+    was filled (time.monotonic_ns); a newer frame that takes the place of the one in it does not change it.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Channel(Generic[Message]):
     report: Callable[[PerceptionError], None]
     counts: FrameCounts = field(default_factory=FrameCounts)
     waiting: Received[Message] | None = None
+    waiting_since_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Batching:
     """How frames of several cameras share a run of the network; it cannot help where there is one camera.
 
     max_frames: in one run; 0 for as many as there are cameras. max_wait_ns: how long the first waits for the others,
-    from when it came; 0 to take what is there.
+    from when it came, whatever newer ones take its place meanwhile; 0 to take what is there.
     """
 
     max_frames: int = 0

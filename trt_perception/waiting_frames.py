@@ -82,6 +82,8 @@ class WaitingFrames(Generic[Message]):
                 return
             if channel.waiting is not None:
                 channel.counts.superseded += 1
+            else:
+                channel.waiting_since_ns = frame.received_ns
             channel.waiting = frame
             self._wake.notify()
 
@@ -108,7 +110,8 @@ class WaitingFrames(Generic[Message]):
                 channel.counts.paused += 1
 
     def _left_to_wait_ns(self) -> int:
-        first_ns = min(channel.waiting.received_ns for channel in self._channels if channel.waiting is not None)
+        # Not from when the newest frames came: a camera that is faster than the wait would begin it again and again.
+        first_ns = min(channel.waiting_since_ns for channel in self._channels if channel.waiting is not None)
         return first_ns + self._batching.max_wait_ns - time.monotonic_ns()
 
     def _taken(self, camera: int, now_ns: int) -> Taken[Message]:

@@ -68,6 +68,31 @@ def test_it_takes_what_it_may(share: float, length_ms: float, frame_ms: float) -
     assert busy_share(runs, 0, 30 * S) >= min(share, ungoverned) - 0.04
 
 
+def test_what_goes_ahead_of_its_time_is_missing_afterwards() -> None:
+    governor = InferenceGovernor(0.2)
+    governor.finished(0, 30 * MS)  # the next one's time is 150 ms
+    assert not governor.allows(40 * MS)
+    assert governor.allows(40 * MS, ahead=1)
+    governor.finished(40 * MS, 70 * MS)
+    assert not governor.allows(149 * MS, ahead=1)
+    assert governor.allows(150 * MS, ahead=1)
+    assert not governor.allows(299 * MS)
+    assert governor.allows(300 * MS)
+    assert governor.skipped_count == 3
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_a_window_exceeds_the_share_by_what_went_ahead_and_no_more(ahead: int) -> None:
+    governor = InferenceGovernor(0.2)
+    runs = []
+    for frame in range(400):
+        if governor.allows(frame * 50 * MS, ahead=ahead):
+            runs.append((frame * 50 * MS, frame * 50 * MS + 30 * MS))
+            governor.finished(*runs[-1])
+    shares = [busy_share(runs, end - 10 * S, end) for _, end in runs]
+    assert 0.2 + (ahead - 1) * 0.003 < max(shares) <= 0.2 + ahead * 0.003 + 1e-9
+
+
 def test_below_the_share_nothing_is_skipped() -> None:
     governor = InferenceGovernor(0.2)
     assert len(run_frames(governor, 3.0, 50.0, 20.0)) == 400

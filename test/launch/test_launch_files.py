@@ -152,7 +152,7 @@ def test_every_combination_of_arguments_gives_the_nodes_what_was_asked_for(start
 
 
 def test_the_monitor_listens_to_every_camera_of_the_detector(start: Any) -> None:
-    nodes = start("detector.launch.py", camera_names="front,rear")
+    nodes = start("detector.launch.py", camera_names="front, rear")
     assert nodes["detector_node"].own_parameters() == {"camera_names": ("front", "rear")}
     topics = ("front/inference_latency", "rear/inference_latency")
     assert nodes["budget_monitor_node"].own_parameters() == {"latency_topics": topics}

@@ -60,6 +60,29 @@ def test_a_core_that_there_is_not_is_refused_and_nothing_stays_set() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.parametrize("stranger", [1000, -5, -1, 99999999999999])
+def test_one_core_that_there_is_not_is_refused_beside_one_that_there_is(stranger: int) -> None:
+    before = os.sched_getaffinity(0)
+    allowed = ",".join(map(str, sorted(before)))
+    with pytest.raises(PerceptionError, match=rf"\(no core {stranger} for this process\): .* {allowed}, or -1 alone"):
+        RealTime(RealTimeSettings(cores=frozenset({CORE, stranger}))).apply()
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_cores_are_compared_with_those_at_first_when_set_once_more() -> None:
+    before = os.sched_getaffinity(0)
+    subject = RealTime(RealTimeSettings(cores=frozenset({CORE, max(before)})))
+    subject.apply()
+    try:
+        os.sched_setaffinity(0, {CORE})  # as a library does
+        subject.apply()
+        assert os.sched_getaffinity(0) == {CORE, max(before)}
+    finally:
+        subject.undo()
+    assert os.sched_getaffinity(0) == before
+
+
 def test_the_priority_is_set_read_back_and_undone_or_refused(another_thread: int) -> None:
     subject = RealTime(RealTimeSettings(priority=5))
     try:
@@ -102,10 +125,12 @@ def test_the_node_shows_what_is_in_force_and_refuses_what_cannot_be() -> None:
         threads = Path(f"/proc/{node.process.pid}/task").iterdir()
         assert {len(os.sched_getaffinity(int(thread.name))) for thread in threads} == {1}
         assert node.end() == 0
-        diagnostics.clear()
-        graph.start("detector_node", *common, "-p", "cpu_affinity:=[4000]")
-        diagnostics.wait_for(lambda m: any("cpu_affinity cannot be set" in s.message for s in m.status))
-        graph.wait_for_state("detector", "unconfigured")
+        for refused in (f"[{CORE}, 4000]", f"[-1, {CORE}]"):
+            diagnostics.clear()
+            node = graph.start("detector_node", *common, "-p", f"cpu_affinity:={refused}")
+            diagnostics.wait_for(lambda m: any("cpu_affinity cannot be set" in s.message for s in m.status))
+            graph.wait_for_state("detector", "unconfigured")
+            assert node.end() == 0
 
 
 def test_the_collector_waits_for_a_rest_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

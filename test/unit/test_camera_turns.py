@@ -54,3 +54,33 @@ def test_nobody_gives_way_to_a_frame_at_hand_or_without_a_claim() -> None:
     turns.refused(1)
     assert not turns.gives_way(0, [0, 1])
     assert not turns.gives_way(1, [1])
+
+
+def test_a_camera_that_had_less_goes_ahead_and_pays_for_it() -> None:
+    turns = CameraTurns(3)
+    for _ in range(2):
+        assert [turns.ahead(camera) for camera in range(3)] == [0, 0, 0]
+        turns.served(0)
+    assert [turns.ahead(camera) for camera in range(3)] == [0, 2, 2]
+    turns.served(1)
+    assert [turns.ahead(camera) for camera in range(3)] == [0, 0, 2]
+
+
+def test_a_camera_that_was_silent_does_not_go_ahead_for_long() -> None:
+    turns = CameraTurns(2)
+    for _ in range(1000):
+        turns.served(0)
+    frames = 0
+    while turns.ahead(1):
+        turns.served(1)
+        frames += 1
+    assert frames == 2
+
+
+def test_a_camera_that_is_behind_gives_way_to_nobody() -> None:
+    turns = CameraTurns(3)
+    for camera in (1, 0, 0, 0):
+        turns.served(camera)
+    turns.refused(2)
+    assert turns.ahead(1) and not turns.gives_way(1, [1])
+    assert turns.gives_way(0, [0])

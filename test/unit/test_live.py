@@ -398,6 +398,19 @@ def test_the_first_waits_for_the_others_but_no_longer_than_it_may() -> None:
     assert cameras[0].delivered[0].queue_wait_ns >= 30_000_000
 
 
+def test_newer_frames_of_a_camera_do_not_begin_its_wait_again() -> None:
+    """One camera is silent; the other's frames come faster than the wait is long."""
+    cameras, detector = [Camera("a"), Camera("b")], StubDetector(max_batch=None)
+    with running(cameras, detector, batching=Batching(max_wait_ns=60_000_000)) as pipeline:
+        begin_s = time.monotonic()
+        for number in range(60):
+            pipeline.offer(cameras[0].channel, number)
+            time.sleep(0.01)
+        waits = (time.monotonic() - begin_s) / 0.06
+        processed = cameras[0].counts.processed
+    assert 5 <= processed <= waits + 1
+
+
 @pytest.mark.parametrize(
     ("error", "counts"),
     [

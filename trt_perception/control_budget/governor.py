@@ -16,8 +16,9 @@ class InferenceGovernor:
     the newest frame is always the one that runs: the caller keeps no queue, a frame that is refused is dropped. Up to
     one such spacing may be caught up, or the share would fall short whenever frames do not come exactly when
     permitted. A sum over the rolling window keeps the catching up from exceeding the share; it assumes that the next
-    inference takes as long as the last. No clock: every call says the time, integer ns of one monotonic clock. Any
-    thread may call.
+    inference takes as long as the last. A frame may be let through ahead of its time; what it takes is missing to
+    those after it, so that the share holds on average, and a window exceeds it by no more than those inferences. No
+    clock: every call says the time, integer ns of one monotonic clock. Any thread may call.
     """
 
     def __init__(self, max_share: float, *, window_ns: int = 10 * SECOND_NS) -> None:
@@ -33,6 +34,7 @@ class InferenceGovernor:
         self._runs_sum_ns = 0
         self._next_start_ns: int | None = None
         self._last_length_ns = 0
+        self._spacing_ns = 0
         self._skipped_count = 0
         self.max_share = max_share
 
@@ -56,13 +58,17 @@ class InferenceGovernor:
         """How many frames were refused since the start."""
         return self._skipped_count
 
-    def allows(self, now_ns: int) -> bool:
-        """Whether a frame may run now; a refusal is counted as a skipped frame."""
+    def allows(self, now_ns: int, *, ahead: int = 0) -> bool:
+        """Whether a frame may run now; a refusal is counted as a skipped frame.
+
+        ahead: how many inferences more than there is time for may have run then; they take as long as the last.
+        """
         with self._lock:
             if self._exact_share == 0:
                 return True
-            too_early = self._next_start_ns is not None and now_ns < self._next_start_ns
-            if too_early or self._window_is_full(now_ns):
+            early_ns = ahead * self._spacing_ns
+            too_early = self._next_start_ns is not None and now_ns < self._next_start_ns - early_ns
+            if too_early or self._window_is_full(now_ns, ahead):
                 self._skipped_count += 1
                 return False
             return True
@@ -78,9 +84,9 @@ class InferenceGovernor:
             self._forget_before(end_ns - self._window_ns)
             if self._exact_share == 0:
                 return
-            spacing_ns = -(-self._last_length_ns * self._exact_share.denominator // self._exact_share.numerator)
+            self._spacing_ns = -(-self._last_length_ns * self._exact_share.denominator // self._exact_share.numerator)
             due_ns = start_ns if self._next_start_ns is None else self._next_start_ns
-            self._next_start_ns = max(due_ns, start_ns - spacing_ns) + spacing_ns
+            self._next_start_ns = max(due_ns, start_ns - self._spacing_ns) + self._spacing_ns
 
     def share(self, now_ns: int) -> float:
         """Share of the window before `now_ns` that inference took (0-1 for one inference at a time)."""
@@ -88,12 +94,15 @@ class InferenceGovernor:
             self._forget_before(now_ns - self._window_ns)
             return self._busy_since_ns(now_ns - self._window_ns) / self._window_ns
 
-    def _window_is_full(self, now_ns: int) -> bool:
-        """Whether an inference as long as the last would take the share of the window at its end over the limit."""
+    def _window_is_full(self, now_ns: int, ahead: int) -> bool:
+        """Whether an inference as long as the last would take the share of the window at its end over the limit.
+
+        ahead: how many such inferences the limit is raised by.
+        """
         self._forget_before(now_ns - self._window_ns)
         busy_ns = self._busy_since_ns(now_ns + self._last_length_ns - self._window_ns)
         # With nothing else in the window the inference is longer than the window allows for; it still has to run.
-        return busy_ns > 0 and busy_ns + self._last_length_ns > self._exact_share * self._window_ns
+        return busy_ns > 0 and busy_ns + (1 - ahead) * self._last_length_ns > self._exact_share * self._window_ns
 
     def _busy_since_ns(self, since_ns: int) -> int:
         busy_ns = self._runs_sum_ns

@@ -36,7 +36,8 @@ class BudgetMonitorNode(Node):
         declare_parameters(self, PARAMETERS)
         # Messages, reports and parameters come on several threads.
         self._lock = threading.Lock()
-        self._topics = [self.resolve_topic_name(topic) for topic in self._values()["latency_topics"]]
+        names = self._values()["latency_topics"]
+        self._topics = [self.resolve_topic_name(name) for name in names]
         try:
             self._monitor = monitor_from(self._values(), self._topics)
         except ValueError as error:
@@ -44,15 +45,16 @@ class BudgetMonitorNode(Node):
         self._report = self._monitor.report(self._now_ns())
         self._named: dict[str, float] = {}
         self._publisher = self.create_publisher(Statistics, "control_budget", **qos.overridable(qos.RESULTS))
-        for topic in self._topics:
+        # A subscription remaps the name itself, and would remap a resolved one once more.
+        for name, topic in zip(names, self._topics, strict=True):
             self.create_subscription(
                 Statistics,
-                topic,
+                name,
                 partial(self._on_latency, topic),
                 **qos.overridable(qos.MONITOR_SUBSCRIPTION),
             )
-        name = self._values()["control_topic"]
-        self._control = ControlTopic(self, name, self._on_control_arrival) if name else None
+        ticks = self._values()["control_topic"]
+        self._control = ControlTopic(self, ticks, self._on_control_arrival) if ticks else None
         self.create_timer(1.0 / self._values()["publish_rate_hz"], self._publish)
         self._diagnostics = DiagnosticsPublisher(self, self._values()["diagnostics_period_s"], self._statuses)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -136,7 +138,7 @@ class BudgetMonitorNode(Node):
         """The report's sentence; where there is no inference, also whether anybody could report it."""
         if report.verdict is not Verdict.UNKNOWN:
             return report.sentence
-        silent = [topic for topic in topics if not self.get_publishers_info_by_topic(topic)]
+        silent = [topic for topic in topics if self.count_publishers(topic) == 0]
         if not silent:
             return report.sentence
         return f"{report.sentence}: nobody publishes {', '.join(silent)}; start the detector or set latency_topics"

@@ -43,9 +43,12 @@ class CameraChannel:
         self._node = node
         self._caption = caption
         self._prefix = prefix
-        # The remapping of `image` holds for the compressed topic too.
-        resolved = node.resolve_topic_name(f"{prefix}image")
-        self.topic = resolved if transport == "raw" else f"{resolved}/compressed"
+        # The name that a remapping is for.
+        self.image_name = f"{prefix}image"
+        # rclpy remaps whatever it is given: it gets a name to which no remapping was applied, or the result of one that
+        # no other applies to. `topic` is what comes of it.
+        self.subscribed_name = self.image_name if transport == "raw" else _compressed_name(node, self.image_name)
+        self.topic = node.resolve_topic_name(self.subscribed_name)
         self.message_type = ImageMessage if transport == "raw" else CompressedImage
         self.pipeline_channel: Channel[CameraMessage] = Channel(
             prefix.rstrip("/") or "image", lambda message: message.frame(), self._is_fresh, self._deliver, self._report
@@ -110,7 +113,7 @@ class CameraChannel:
 
         self._subscription = self._node.create_subscription(
             self.message_type,
-            self.topic,
+            self.subscribed_name,
             on_image,
             raw=True,
             callback_group=TakenElsewhere(),
@@ -178,3 +181,19 @@ class CameraChannel:
     def _report(self, error: PerceptionError) -> None:
         self.last_error = str(error)
         self._node.get_logger().error(f"{self.topic}: {error}", throttle_duration_sec=5.0)
+
+
+def _compressed_name(node: LifecycleNode, image_name: str) -> str:
+    """The topic of compressed images: `/compressed` behind the images' topic, for which the remapping of `image` holds.
+
+    Raises PerceptionError where that was remapped and the result would be remapped once more.
+    """
+    images = node.resolve_topic_name(image_name)
+    name = f"{images}/compressed"
+    remapped = node.resolve_topic_name(name)
+    if remapped != name and images != node.resolve_topic_name(image_name, only_expand=True):
+        raise PerceptionError(
+            f"`{image_name}` is remapped to {images}, and {name} to {remapped}; a topic is remapped once: remap "
+            f"`{image_name}` alone, to the topic of the camera's images without /compressed"
+        )
+    return name

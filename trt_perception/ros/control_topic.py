@@ -30,6 +30,8 @@ class ControlTopic:
     def __init__(self, node: Node, topic: str, arrived: Callable[[int], None]) -> None:
         self._node = node
         self._arrived = arrived
+        # The subscription remaps the name itself, and would remap a resolved one once more.
+        self._name = topic
         self.topic = node.resolve_topic_name(topic)
         self.problem: str | None = f"nobody publishes or takes the control topic {self.topic} yet"
         # A group of its own: an arrival that waits for a report would look like jitter of the loop.
@@ -53,7 +55,7 @@ class ControlTopic:
             return
         self._node.create_subscription(
             message,
-            self.topic,
+            self._name,
             self._on_message,
             raw=True,
             callback_group=self._group,

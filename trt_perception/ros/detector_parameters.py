@@ -124,7 +124,7 @@ def detector_parameters(thresholds: Thresholds) -> list[ParameterSpec]:
             read_only=True,
         ),
         ParameterSpec(
-            "cpu_affinity", (ANY_CORE,), "numbers of the cores that the process runs on; -1: any", read_only=True
+            "cpu_affinity", (ANY_CORE,), "numbers of the cores that the process runs on; -1 alone: any", read_only=True
         ),
         ParameterSpec(
             "scheduler_priority",

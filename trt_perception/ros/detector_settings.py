@@ -83,7 +83,9 @@ class DetectorSettings:
 
     def real_time(self) -> RealTimeSettings:
         """Cores, priority and memory of the process."""
-        cores = frozenset(self.value("cpu_affinity")) - {ANY_CORE}
+        cores = frozenset(self.value("cpu_affinity"))
+        if cores == {ANY_CORE}:
+            cores = frozenset()
         return RealTimeSettings(cores, self.value("scheduler_priority"), self.value("lock_memory"))
 
     def _thresholds_of_model(self) -> Thresholds:

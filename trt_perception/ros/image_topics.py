@@ -16,10 +16,10 @@ def type_name(message_type: type[Any]) -> str:
     return f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
 
 
-def advice_for(node: Node, topic: str) -> str:
+def advice_for(node: Node, topic: str, image_name: str) -> str:
     """What to do about `topic`, on which no images are published: the topics that have some, or the other transport.
 
-    topic: resolved, with /compressed if the node takes compressed images.
+    topic: resolved, with /compressed if the node takes compressed images. image_name: the name to remap.
     """
     raw, compressed = _published(node, Image), _published(node, CompressedImage)
     waits_for_compressed = topic.endswith(_SUFFIX)
@@ -30,9 +30,9 @@ def advice_for(node: Node, topic: str) -> str:
         return f"set image_transport to compressed: {base}{_SUFFIX} is published"
     published = [name.removesuffix(_SUFFIX) for name in compressed] if waits_for_compressed else raw
     if not published:
-        return "remap `image` to the camera's topic; no image topic is on the graph"
+        return f"remap `{image_name}` to the camera's topic; no image topic is on the graph"
     more = f" and {len(published) - _SHOWN} more" if len(published) > _SHOWN else ""
-    return f"remap `image` to one of {', '.join(published[:_SHOWN])}{more}"
+    return f"remap `{image_name}` to one of {', '.join(published[:_SHOWN])}{more}"
 
 
 def _published(node: Node, message_type: type[Any]) -> list[str]:

@@ -111,16 +111,19 @@ class InputDiagnostics:
 
     def _why_nothing_arrives(self) -> str:
         camera = self._camera
-        publishers = self._node.get_publishers_info_by_topic(camera.topic)
+        # rclpy remaps here, too.
+        publishers = self._node.get_publishers_info_by_topic(camera.subscribed_name)
         wanted = type_name(camera.message_type)
         if not publishers:
-            return f"nobody publishes {camera.topic}; start the camera, or {advice_for(self._node, camera.topic)}"
+            return f"nobody publishes {camera.topic}; start the camera, or {self._advice()}"
         types = sorted({info.topic_type for info in publishers})
         if wanted not in types:
-            advice = advice_for(self._node, camera.topic)
-            return f"{camera.topic} is published as {', '.join(types)}, not as {wanted}; {advice}"
+            return f"{camera.topic} is published as {', '.join(types)}, not as {wanted}; {self._advice()}"
         if camera.link.incompatible_policy is not None:
             return camera.incompatibility()
         reliable = any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers)
         hint = "" if reliable else "; large best-effort images are lost without config/fastdds_shm.xml in every process"
         return f"{camera.topic} has {len(publishers)} publisher(s) but no image arrives{hint}"
+
+    def _advice(self) -> str:
+        return advice_for(self._node, self._camera.topic, self._camera.image_name)

@@ -12,6 +12,7 @@ from trt_perception.detector import Detector
 from trt_perception.live import InferenceObserver, LivePipeline
 from trt_perception.ros.budget_caption import BudgetCaption
 from trt_perception.ros.camera_channel import CameraChannel, CameraMessage
+from trt_perception.ros.camera_names import checked_camera_names
 from trt_perception.ros.detector_settings import AS_THEY_ARE, DetectorSettings
 from trt_perception.ros.image_thread import ImageThread
 from trt_perception.ros.input_diagnostics import InputDiagnostics
@@ -25,7 +26,7 @@ class LiveCameras:
     def __init__(self, node: LifecycleNode, settings: DetectorSettings) -> None:
         self._node = node
         self._settings = settings
-        names = settings.value("camera_names") or [""]
+        names = checked_camera_names(node, settings.value("camera_names"))
         transport = settings.value("image_transport")
         self._caption = BudgetCaption(node)
         self.cameras = [CameraChannel(node, f"{name}/" if name else "", transport, self._caption) for name in names]

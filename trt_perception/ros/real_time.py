@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class RealTime:
 
     def __init__(self, settings: RealTimeSettings) -> None:
         self.settings = settings
+        # The cores that the process had at first: it cannot be compared with what it narrowed itself.
         self._cores_before: set[int] | None = None
 
     def apply(self) -> None:
@@ -57,6 +58,7 @@ class RealTime:
         self._cores_before = self._cores_before or set(os.sched_getaffinity(0))
         try:
             if settings.cores:
+                _require_cores(settings.cores, self._cores_before)
                 _for_every_thread("cpu_affinity", lambda thread: os.sched_setaffinity(thread, settings.cores))
             if settings.priority:
                 _for_every_thread("scheduler_priority", self._prioritise)
@@ -106,21 +108,26 @@ def _for_every_thread(parameter: str, change: Callable[[int], None]) -> None:
         except ProcessLookupError:
             continue  # it has ended meanwhile
         except OSError as error:
-            raise PerceptionError(f"{parameter} cannot be set ({error.strerror}): {_REMEDIES[parameter]()}") from error
+            raise PerceptionError(f"{parameter} cannot be set ({error.strerror}): {_REMEDIES[parameter]}") from error
 
 
-def _affinity_remedy() -> str:
-    allowed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    return f"name cores among those that this process may use, {allowed}, or leave it out"
-
-
-_REMEDIES: dict[str, Callable[[], str]] = {
-    "cpu_affinity": _affinity_remedy,
-    "scheduler_priority": lambda: (
+_REMEDIES = {
+    "cpu_affinity": "name cores that this process may use, or leave it out",
+    "scheduler_priority": (
         "the process needs CAP_SYS_NICE, or a limit on real-time priority that is high enough (`ulimit -r`, rtprio in "
         "/etc/security/limits.conf, LimitRTPRIO= of systemd, --cap-add SYS_NICE of a container); or set it to 0"
     ),
 }
+
+
+def _require_cores(cores: Set[int], allowed: Set[int]) -> None:
+    """The kernel takes a mask of which it knows one core, and leaves the others out without a word."""
+    strangers = ", ".join(map(str, sorted(cores - allowed)))
+    if strangers:
+        raise PerceptionError(
+            f"cpu_affinity cannot be set (no core {strangers} for this process): name cores among those that this "
+            f"process may use, {','.join(map(str, sorted(allowed)))}, or {ANY_CORE} alone for any"
+        )
 
 
 def _usual_scheduler(thread: int) -> None:
