@@ -69,6 +69,11 @@ class InputSpec:
         """Channels of the input tensor."""
         return 1 if self.color_order == "gray" else 3
 
+    @property
+    def batch_shape(self) -> tuple[int, int, int, int]:
+        """Of one picture: 1, channels, height, width."""
+        return 1, self.channels, self.height, self.width
+
 
 @dataclass(frozen=True)
 class Artifact:

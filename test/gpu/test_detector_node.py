@@ -79,4 +79,4 @@ def test_without_an_engine_the_node_names_the_command(tmp_path: Path) -> None:
         status = diagnostics.wait_for(lambda m: any("build-engine" in s.message for s in m.status))
         node.end()
     message = next(s.message for s in status.status if "build-engine" in s.message)
-    assert "trt-perception build-engine --onnx" in message and "--fp16" in message
+    assert "trt-perception build-engine --model" in message and f"--fp16 --cache {tmp_path}" in message

@@ -57,7 +57,9 @@ def create_backend(
     kind = chosen.choose_artifact(model.artifacts)
     artifact = model.artifact(kind)
     artifact.verify(kind)
-    return chosen(request, artifact.path, allow_fallback=allow_fallback, settings=settings)
+    backend = chosen(request, artifact.path, allow_fallback=allow_fallback, settings=settings)
+    backend.model = model
+    return backend
 
 
 def require_trusted_paths(settings: Mapping[str, Mapping[str, Any]], trust: Trust) -> None:

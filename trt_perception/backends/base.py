@@ -20,6 +20,7 @@ from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan
 from trt_perception.backends.settings import NoSettings, settings_of
 from trt_perception.errors import BackendError, BackendUnavailableError, DeviceMismatchError
+from trt_perception.model_file import ModelFile
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 Opened = TypeVar("Opened", bound="Backend")
@@ -96,6 +97,8 @@ class Backend(abc.ABC):
         self.artifact = artifact
         self.allow_fallback = allow_fallback
         self.settings = settings_of(type(self), settings or {})
+        # What it runs, where more than the artifact is known.
+        self.model: ModelFile | None = None
         # A note may come from one thread while another closes.
         self._info_lock = threading.Lock()
         self._info: BackendInfo | None = None

@@ -146,9 +146,11 @@ class TensorRtBackend(Backend):
                 raise BackendError(str(error)) from error
             wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
-            cache = settings.cache_directory
-            command = build_command(self.artifact, wanted, cache=cache, device=self.device_index)
-            found = find_engine(self.artifact, wanted, cache_directory(cache), command)
+            cache, model = settings.cache_directory, self.model
+            source = model.path if model is not None else None
+            command = build_command(self.artifact, wanted, model=source, cache=cache, device=self.device_index)
+            picture = model.input.batch_shape if model is not None else None
+            found = find_engine(self.artifact, wanted, cache_directory(cache), command, picture)
             return found.path, found.manifest, list(found.manifest.notes)
         manifest = read_manifest(self.artifact)
         if manifest is None:

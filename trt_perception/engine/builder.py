@@ -128,8 +128,7 @@ class NativeBuild:
         """How many pictures TensorRT reads at once; raises PerceptionError where they do not fit the network."""
         assert self._source.images is not None
         tensor = self._network.get_input(0)
-        network, wanted = tuple(tensor.shape), one_picture((-1,) * 4, self._source.images.spec)
-        assert wanted is not None
+        network, wanted = tuple(tensor.shape), self._source.images.spec.batch_shape
         fits = len(network) == 4 and all(size in (-1, own) for size, own in zip(network[1:], wanted[1:], strict=True))
         if self._network.num_inputs != 1 or not fits or tensor.dtype != self._library.DataType.FLOAT:
             raise PerceptionError(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from trt_perception.backends.tensorrt_runtime.manifest import EngineKey
-from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, parse_profile, shape_text
+from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, parse_profile
+from trt_perception.engine.shapes import ShapeOptions, parse_memory_pools, shape_text
 from trt_perception.errors import PerceptionError
 
 Int8Method: TypeAlias = Literal["auto", "calibrate", "qdq"]

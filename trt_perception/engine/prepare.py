@@ -22,7 +22,7 @@ from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, read_ma
 from trt_perception.engine.build import build_engine
 from trt_perception.engine.options import BuildOptions, restored_options
 from trt_perception.engine.progress import Progress
-from trt_perception.engine.shapes import ShapeOptions, holds_picture
+from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendError, PerceptionError
 from trt_perception.external_data import onnx_digest
 from trt_perception.model_file import ONNX, Artifact, ModelFile
@@ -57,8 +57,7 @@ def ensure_engine(
     command = build_command(source.path, wanted, model=model.path, save=save, cache=cache, device=device)
     if named is None:
         try:
-            takes = _TakesModel(model)
-            return find_engine(source.path, wanted, cache_directory(cache), command, takes).path
+            return find_engine(source.path, wanted, cache_directory(cache), command, model.input.batch_shape).path
         except EngineMissingError as missing:
             reason = str(missing)
     else:
@@ -73,24 +72,10 @@ def ensure_engine(
     options = BuildOptions(onnx=source.path, fp16=precision == "fp16")
     if old is not None and old.precision == precision:
         options = restored_options(old, source.path)
-        if _TakesModel(model)(old) is not None:
+        if old.refuses(model.input.batch_shape):
             options = replace(options, shapes=ShapeOptions())
     options = replace(options, save_engine=save, cache=cache, device=device)
     return build_engine(options, model.input, progress=progress).engine
-
-
-class _TakesModel:
-    """Why an engine of the cache does not take the model's pictures, None where it does: two model files may share an
-    ONNX file whose sizes are free.
-    """
-
-    def __init__(self, model: ModelFile) -> None:
-        self._picture = (1, model.input.channels, model.input.height, model.input.width)
-
-    def __call__(self, key: EngineKey) -> str | None:
-        outside = [shapes for shapes in key.shapes.values() if not holds_picture(shapes, self._picture)]
-        size = "x".join(map(str, self._picture))
-        return f"it takes {outside[0]}, the model's pictures are {size}" if outside else None
 
 
 def _key_of(engine: Path) -> EngineKey | None:

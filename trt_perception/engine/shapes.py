@@ -22,7 +22,6 @@ MEMORY_POOLS = {
 }
 # Without a suffix trtexec counts in MiB.
 _UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "": 2**20}
-_ENDS = (("smallest", "largest"), ("largest", "smallest"))
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([BKMG]?)")
 
 
@@ -86,34 +85,13 @@ def parse_memory_pools(text: str) -> dict[str, int]:
     return pools
 
 
-def parse_profile(text: str) -> dict[str, Shape]:
-    """What stands in an engine's key, `1x3x8x8/-/4x3x8x8`, as `smallest`, `best` and `largest`; those given alone.
-
-    Raises ValueError for another text.
-    """
-    names = ("smallest", "best", "largest")
-    parts = dict(zip(names, text.split("/"), strict=True))
-    return {name: tuple(int(n) for n in part.split("x")) for name, part in parts.items() if part != "-"}
-
-
-def holds_picture(text: str, picture: Shape) -> bool:
-    """True where pictures of that shape lie within what stands in an engine's key for an input of free size."""
-    given = parse_profile(text)
-    least, most = (given.get(first) or given.get("best") or given.get(second) for first, second in _ENDS)
-    if least is None or most is None or not len(least) == len(most) == len(picture):
-        return True
-    # The batch may be larger: pictures fill a part of it.
-    inside = [low <= n <= high for low, n, high in zip(least, picture, most, strict=True)]
-    return all(inside[1:]) and most[0] >= picture[0]
-
-
 def one_picture(network_shape: Sequence[int], spec: InputSpec | None) -> Shape | None:
     """The shape to build for where the user gave none: one picture of the model's size, None if that is unknown.
 
     network_shape: of the input, with -1 for free sizes.
     """
     if spec is not None and len(network_shape) == 4:
-        return 1, spec.channels, spec.height, spec.width
+        return spec.batch_shape
     return (1, *network_shape[1:]) if -1 not in network_shape[1:] else None
 
 

@@ -147,16 +147,30 @@ def test_a_lean_runtime_looks_for_engines_that_it_can_run(tmp_path: Path) -> Non
 
 
 def test_an_engine_for_other_pictures_is_passed_over(tmp_path: Path) -> None:
-    put(tmp_path, "small", replace(HERE, shapes={"images": "small"}), "2026-02-01")
+    put(tmp_path, "strange", replace(HERE, shapes={"images": "many"}), "2026-03-01")
+    put(tmp_path, "small", replace(HERE, shapes={"images": "1x3x8x8/1x3x8x8/4x3x8x8"}), "2026-02-01")
     large = put(tmp_path, "large", HERE, "2026-01-01")
-
-    def takes(key: EngineKey) -> str | None:
-        return "for small pictures" if key.shapes else None
-
-    assert find_engine(ONNX, HERE, tmp_path, COMMAND, takes).path == large
+    assert find_engine(ONNX, HERE, tmp_path, COMMAND, (1, 3, 16, 16)).path == large
     large.unlink()
-    with pytest.raises(EngineMissingError, match=r"small\.engine does not fit: for small pictures"):
-        find_engine(ONNX, HERE, tmp_path, COMMAND, takes)
+    with pytest.raises(EngineMissingError, match=r"the model's pictures are 1x3x16x16|that no build writes"):
+        find_engine(ONNX, HERE, tmp_path, COMMAND, (1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "takes"),
+    [
+        ("1x3x8x8/1x3x8x8/1x3x8x8", True),
+        ("-/-/4x3x8x8", True),
+        ("4x3x8x8/4x3x8x8/4x3x8x8", True),  # a part of the batch is filled
+        ("1x3x4x4/1x3x8x8/1x3x16x16", True),
+        ("1x3x8x8/-/-", True),
+        ("1x3x4x4/1x3x4x4/1x3x7x16", False),
+        ("-/1x1x8x8/-", False),
+        ("-/8x8/-", True),  # of another input
+    ],
+)
+def test_the_key_tells_which_pictures_an_engine_takes(shapes: str, takes: bool) -> None:
+    assert (replace(HERE, shapes={"images": shapes}).refuses((1, 3, 8, 8)) is None) == takes
 
 
 def test_an_engine_that_a_model_names_is_checked(tmp_path: Path) -> None:

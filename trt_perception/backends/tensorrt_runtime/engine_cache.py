@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,12 +136,13 @@ def find_engine(
     wanted: EngineKey,
     directory: Path,
     command: str,
-    takes: Callable[[EngineKey], str | None] = lambda _: None,
+    picture: tuple[int, ...] | None = None,
 ) -> CachedEngine:
     """The newest whole engine for that ONNX content, precision, TensorRT and GPU; options are the user's.
 
-    command: builds it. takes: why an engine that fits so far does not after all, None where it does. Raises
-    EngineMissingError which says what differs in the nearest engine, or what is wrong with the right one.
+    command: builds it. picture: the shape of what will be given to it, since model files may share an ONNX file whose
+    sizes are free. Raises EngineMissingError which says what differs in the nearest engine, or what is wrong with the
+    right one.
     """
     engines = cached_engines(directory)
     reasons: list[str] = []
@@ -150,7 +151,7 @@ def find_engine(
         if key.onnx_sha256 != wanted.onnx_sha256 and Path(found.manifest.onnx).name != onnx.name:
             continue
         differences = runtime_differences(key, wanted)
-        misfit = "; ".join(differences) or takes(key)
+        misfit = "; ".join(differences) or (_refusal(key, picture) if picture is not None else None)
         problem = f"{found.path.name} does not fit: {misfit}" if misfit else found.manifest.problem(found.path)
         if problem is None:
             return found
@@ -160,6 +161,13 @@ def find_engine(
         f"there is no {wanted.precision} engine for {onnx} on {wanted.gpu_name} with TensorRT "
         f"{wanted.tensorrt_version}: {why}; build it with `{command}`{_or_by_the_node(wanted)}"
     )
+
+
+def _refusal(key: EngineKey, picture: tuple[int, ...]) -> str | None:
+    try:
+        return key.refuses(picture)
+    except ValueError as error:
+        return f"its manifest has shapes that no build writes ({error})"
 
 
 def _or_by_the_node(wanted: EngineKey) -> str:

@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from trt_perception.checksum import file_sha256
 from trt_perception.errors import BackendError
 
 MANIFEST_SUFFIX = ".json"
 _FORMAT = 1
+
+Shape: TypeAlias = "tuple[int, ...]"
+# Of a profile: which end stands in for which where neither it nor the best was given.
+_ENDS = (("smallest", "largest"), ("largest", "smallest"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,21 @@ class EngineKey:
         """True for a version-compatible engine that has the lean runtime of its own version in it."""
         return self.options.get("versionCompatible") == "true" and self.options.get("excludeLeanRuntime") != "true"
 
+    def refuses(self, picture: Shape) -> str | None:
+        """Why pictures of that shape (batch, channels, height, width) cannot be given, None where they can.
+
+        As far as the key tells: fixed sizes stand in the ONNX. The batch may be larger, pictures fill a part of it.
+        """
+        for text in self.shapes.values():
+            given = parse_profile(text)
+            least, most = (given.get(first) or given.get("best") or given.get(second) for first, second in _ENDS)
+            if least is None or most is None or not len(least) == len(most) == len(picture):
+                continue
+            inside = [low <= n <= high for low, n, high in zip(least, picture, most, strict=True)]
+            if not all(inside[1:]) or most[0] < picture[0]:
+                return f"it takes {text}, the model's pictures are {'x'.join(map(str, picture))}"
+        return None
+
     def differences(self, wanted: EngineKey) -> list[str]:
         """One line for each part in which this engine is not the wanted one; empty when it is."""
         lines: list[str] = []
@@ -51,6 +70,15 @@ class EngineKey:
             elif has != wants:
                 lines.append(f"{entry.name}: built with {has}, wanted {wants}")
         return lines
+
+
+def parse_profile(text: str) -> dict[str, Shape]:
+    """What stands in a key's shapes, `1x3x8x8/-/4x3x8x8`, as `smallest`, `best` and `largest`; those given alone.
+
+    Raises ValueError for another text.
+    """
+    parts = dict(zip(("smallest", "best", "largest"), text.split("/"), strict=True))
+    return {name: tuple(int(n) for n in part.split("x")) for name, part in parts.items() if part != "-"}
 
 
 @dataclass(frozen=True)
