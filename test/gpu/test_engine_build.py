@@ -205,6 +205,7 @@ def test_calibration_for_an_engine_of_several_pictures(tmp_path: Path, pictures:
     options = BuildOptions(
         onnx=onnx,
         save_engine=tmp_path / "several.engine",
+        fp16=True,
         int8=True,
         int8_method="calibrate",
         calib_images=pictures,
