@@ -18,6 +18,7 @@ _ONNX_METADATA_FIELD = 14  # onnx.proto: ModelProto.metadata_props
 _ONNX_GRAPH_FIELD = 7  # ModelProto.graph
 _ONNX_INPUT_FIELD = 11  # GraphProto.input
 _MAX_METADATA_BYTES = 1 << 24
+_NEGATIVE = 1 << 63  # from here on, as protobuf writes a 64-bit number
 _MAX_ENGINE_HEADER_BYTES = 1 << 20
 # What opening and reading damaged files raises; RuntimeError: an encrypted or unusually compressed archive.
 _DAMAGE = (
@@ -112,7 +113,8 @@ def _first_input(file: BinaryIO, end: int) -> OnnxInput | None:
             parts = [inner for part in parts for inner in byte_fields(part, number)]
         axes = [axis for part in parts for axis in byte_fields(part, 1)]
         sizes = [next((v for f, v in fields(axis) if f == 1 and isinstance(v, int)), 0) for axis in axes]
-        return OnnxInput(name, tuple(size or None for size in sizes)) if parts else None
+        # A free size is written as a name, as nothing, or as a number below 0.
+        return OnnxInput(name, tuple(size if 0 < size < _NEGATIVE else None for size in sizes)) if parts else None
     return None
 
 

@@ -196,9 +196,13 @@ class LivePipeline(Generic[Message]):
     def _observed(self, detector: Detector, pictures: Sequence[Image | CameraFrame]) -> list[FrameResult]:
         if self._observer is not None:
             self._observer.began()
+        start_ns = time.monotonic_ns()
         try:
             results = detector.detect_batch(pictures)
         except Exception as error:
+            if isinstance(error, OutputError):
+                # The network ran all the same.
+                self._governor.finished(start_ns, time.monotonic_ns())
             if self._observer is not None:
                 self._observer.ended(error)
             raise

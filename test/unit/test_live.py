@@ -476,3 +476,19 @@ def test_under_overload_every_camera_has_its_share() -> None:
             detector.open_gate = True
         processed = [camera.counts.processed for camera in cameras]
         assert min(processed) >= 0.95 * sum(processed) / 4, (max_batch, processed)
+
+
+def test_the_governor_counts_runs_whose_output_is_refused() -> None:
+    class Noting(InferenceGovernor):
+        intervals: list[tuple[int, int]] = []  # noqa: RUF012
+
+        def finished(self, start_ns: int, end_ns: int) -> None:
+            self.intervals.append((start_ns, end_ns))
+
+    camera, detector = Camera(), StubDetector()
+    detector.failures = {1: OutputError("not finite"), 2: BackendError("no device")}
+    with running([camera], detector, Noting(0.0)) as pipeline:
+        for number in (1, 2):
+            pipeline.offer(camera.channel, number)
+            camera.wait_for(errors=number)
+    assert len(Noting.intervals) == 1

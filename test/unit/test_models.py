@@ -128,6 +128,7 @@ def write_graph(path: Path, shape: Any, metadata: dict[str, object], *, elements
         ([1, 3, 192, 320], (1, 3, 192, 320)),
         (["batch", 3, 192, 320], (None, 3, 192, 320)),
         (["b", "c", "h", "w"], (None, None, None, None)),
+        ([-1, 3, -1, -1], (None, 3, None, None)),
         ([3, 192, 320], (3, 192, 320)),
         ([], ()),
         (None, None),

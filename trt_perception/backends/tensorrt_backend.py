@@ -32,6 +32,7 @@ from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, loa
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
 from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.external_data import onnx_digest
+from trt_perception.model_file import ONNX
 from trt_perception.types import AnyArray, Float32Array
 
 _ONNX_SUFFIX = ".onnx"
@@ -103,18 +104,15 @@ class TensorRtBackend(Backend):
         gpu = gpu_identity(self.device_index)
         trt = load_tensorrt(settings.runtime)
         engine, manifest, notes = self._engine_and_manifest(trt, gpu)
-        host_code = settings.engine_host_code_allowed
-        if manifest is not None and manifest.key.brings_runtime and not host_code:
-            raise BackendError(
-                f"{engine} brings its own lean runtime with it, a library that would run in this process; set "
-                "tensorrt.engine_host_code_allowed to true where its origin is known, or build it with "
-                "--excludeLeanRuntime"
-            )
         plan = _engine_bytes(engine)
         session = CudaSession(self.device_index)
-        how = {"cuda_graph": settings.cuda_graph, "profile": bool(settings.profile_to)}
+        how = {
+            "cuda_graph": settings.cuda_graph,
+            "profile": bool(settings.profile_to),
+            "host_code": settings.engine_host_code_allowed,
+        }
         try:
-            runner = EngineRunner(trt, session, plan, tell=self._teller(), host_code=host_code, **how)
+            runner = EngineRunner(trt, session, plan, tell=self._teller(), **how)
         except BackendError as error:
             raise BackendError(f"{engine}: {error}") from error
         self._runner = runner
@@ -138,7 +136,8 @@ class TensorRtBackend(Backend):
 
     def _engine_and_manifest(self, trt: TensorRt, gpu: GpuIdentity) -> tuple[Path, EngineManifest | None, list[str]]:
         """The engine file to load, checked against its manifest before TensorRT sees it."""
-        precision = self.request.precision
+        precision, model = self.request.precision, self.model
+        picture = model.input.batch_shape if model is not None else None
         if self.artifact.suffix.lower() == _ONNX_SUFFIX:
             try:
                 digest = onnx_digest(self.artifact)
@@ -146,20 +145,27 @@ class TensorRtBackend(Backend):
                 raise BackendError(str(error)) from error
             wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
-            cache, model = settings.cache_directory, self.model
+            cache, host_code = settings.cache_directory, settings.engine_host_code_allowed
             source = model.path if model is not None else None
             command = build_command(self.artifact, wanted, model=source, cache=cache, device=self.device_index)
-            picture = model.input.batch_shape if model is not None else None
-            found = find_engine(self.artifact, wanted, cache_directory(cache), command, picture)
+            found = find_engine(self.artifact, wanted, cache_directory(cache), command, picture, host_code=host_code)
             return found.path, found.manifest, list(found.manifest.notes)
         manifest = read_manifest(self.artifact)
         if manifest is None:
             return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
         precision = precision or manifest.key.precision
         wanted = key_here(manifest.key.onnx_sha256, precision, trt, gpu)
-        problem = named_engine_problem(self.artifact, wanted)
+        problem = named_engine_problem(self.artifact, wanted, picture)
         if problem is not None:
-            command = build_command(Path(manifest.onnx), wanted, save=self.artifact, device=self.device_index)
+            source = model.path if model is not None and ONNX in model.artifacts else None
+            command = build_command(
+                Path(manifest.onnx),
+                wanted,
+                model=source,
+                old=manifest.key.to_build_again(precision, picture),
+                save=self.artifact,
+                device=self.device_index,
+            )
             raise BackendError(f"{problem}; build it again with `{command}`")
         return self.artifact, manifest, list(manifest.notes)
 

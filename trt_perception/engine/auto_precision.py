@@ -98,7 +98,9 @@ def _run(model: ModelFile, result: BuildResult, images: CalibrationImages, devic
     chosen = replace(model, artifacts={"engine": Artifact(result.engine)})
     found: list[Detections] = []
     times: list[int] = []
-    with Detector.open(chosen, f"tensorrt:cuda:{device}") as detector:
+    # What it may bring with it was put in just now.
+    settings = {"tensorrt": {"engine_host_code_allowed": True}}
+    with Detector.open(chosen, f"tensorrt:cuda:{device}", settings=settings) as detector:
         detector.warm_up()
         for picture in images.pictures():
             frame = detector.detect(picture)

@@ -140,8 +140,10 @@ def restored_options(key: EngineKey, onnx: Path) -> BuildOptions:
             fp32_boxes=given.get("fp32Boxes") != "false",
             tactic_sources=given.get("tacticSources", ""),
         )
-    except ValueError as error:
-        raise PerceptionError(f"the engine's manifest has options that cannot be read ({error}); delete it") from error
+    except (ValueError, PerceptionError) as error:
+        raise PerceptionError(
+            f"the manifest beside the engine has options that cannot be met ({error}); delete both and build it again"
+        ) from error
 
 
 def parse_layer_precisions(text: str) -> dict[str, str]:

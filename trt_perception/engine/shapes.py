@@ -86,12 +86,14 @@ def parse_memory_pools(text: str) -> dict[str, int]:
 
 
 def one_picture(network_shape: Sequence[int], spec: InputSpec | None) -> Shape | None:
-    """The shape to build for where the user gave none: one picture of the model's size, None if that is unknown.
+    """The shape to build for where the user gave none: one picture of the model's size, or as many as the network is
+    fixed to; None if the size is unknown.
 
     network_shape: of the input, with -1 for free sizes.
     """
     if spec is not None and len(network_shape) == 4:
-        return spec.batch_shape
+        batch = network_shape[0]
+        return (spec.batch_shape[0] if batch == -1 else batch, *spec.batch_shape[1:])
     return (1, *network_shape[1:]) if -1 not in network_shape[1:] else None
 
 

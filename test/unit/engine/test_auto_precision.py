@@ -144,7 +144,7 @@ class Opened:
 
     @classmethod
     @contextmanager
-    def open(cls, model: ModelFile, backends: str) -> Iterator[Opened]:
+    def open(cls, model: ModelFile, backends: str, *, settings: Any) -> Iterator[Opened]:
         cls.asked.append(backends)
         yield cls()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum
@@ -17,11 +19,13 @@ from trt_perception.artifact_metadata import read_metadata
 from trt_perception.atomic_file import write_atomically
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
-from trt_perception.backends.tensorrt_runtime.engine_cache import CACHE_VARIABLE
+from trt_perception.backends.tensorrt_runtime.engine_cache import CACHE_VARIABLE, build_command
 from trt_perception.backends.tensorrt_runtime.manifest import manifest_path, read_manifest
+from trt_perception.cli.build_engine import _options as parsed_options
+from trt_perception.cli.build_engine import add_parser
 from trt_perception.engine import build, prepare
 from trt_perception.engine.build import build_engine
-from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.options import BuildOptions, restored_options
 from trt_perception.engine.prepare import ensure_engine
 from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendUnavailableError, PerceptionError
@@ -318,13 +322,66 @@ def test_ensure_keeps_the_options_of_an_engine_that_the_model_names(
     assert len(machine.built) == 2 and again is not None and again.key == built
 
 
-def test_ensure_replaces_no_engine_that_is_whole(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:
+def test_the_command_says_all_that_an_engine_was_built_with(machine: Machine, free: BuildOptions) -> None:
+    shapes = ShapeOptions({"images": (1, 3, 16, 16)}, {"images": (4, 3, 16, 16)}, {"images": (8, 3, 16, 16)})
+    wanted = replace(
+        free,
+        no_tf32=True,
+        shapes=shapes,
+        memory_pools={"workspace": 2**20},
+        optimization_level=5,
+        layer_precisions={"a:b": "fp32"},
+        fp32_boxes=False,
+        version_compatible=True,
+        exclude_lean_runtime=True,
+        hardware_compatibility_level="ampere+",
+    )
+    machine.trt = fake_tensorrt(
+        (8, 6, 0),
+        MemoryPoolType=IntEnum("MemoryPoolType", "WORKSPACE"),
+        HardwareCompatibilityLevel=IntEnum("HardwareCompatibilityLevel", "NONE AMPERE_PLUS"),
+    )
+    key = build_engine(wanted).manifest.key
+    words = shlex.split(build_command(free.onnx, key, model="my model.yaml", old=key))
+    assert words[:4] == ["trt-perception", "build-engine", "--model", "my model.yaml"]
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    parsed = parsed_options(parser.parse_args(words[1:]), free.onnx)
+    assert parsed == wanted == restored_options(key, free.onnx)
+
+
+def test_ensure_replaces_no_engine_of_another_precision(
+    machine: Machine, options: BuildOptions, tmp_path: Path
+) -> None:
     named = tmp_path / "named.engine"
     build_engine(replace(options, save_engine=named))
     content = named.read_bytes()
-    with pytest.raises(PerceptionError, match=r"whole, so it is not replaced: ask for tensorrt:fp16"):
-        ensure_engine(model_of(options, named), BackendRequest.parse("tensorrt:fp32"))
-    assert named.read_bytes() == content
+    for version in ((8, 6, 0), (8, 6, 1)):
+        machine.trt = fake_tensorrt(version)
+        with pytest.raises(PerceptionError, match=r"is an fp16 engine, which is not replaced"):
+            ensure_engine(model_of(options, named), BackendRequest.parse("tensorrt:fp32"))
+    manifest_path(named).write_text("{")
+    with pytest.raises(PerceptionError, match=r"whose manifest is damaged, which is not replaced"):
+        ensure_engine(model_of(options, named), BackendRequest.parse("tensorrt"))
+    assert named.read_bytes() == content and len(machine.built) == 1
+
+
+def test_ensure_builds_an_engine_for_the_models_pictures(machine: Machine, free: BuildOptions, tmp_path: Path) -> None:
+    named = tmp_path / "named.engine"
+    build_engine(replace(free, save_engine=named), InputSpec(32, 32))
+    assert ensure_engine(model_of(free, named), BackendRequest.parse("tensorrt")) == named
+    again = read_manifest(named)
+    assert again is not None and again.key.shapes == {"images": "1x3x16x16/1x3x16x16/1x3x16x16"}
+    assert len(machine.built) == 2
+
+
+def test_an_engine_that_brings_no_runtime_is_preferred(machine: Machine, options: BuildOptions) -> None:
+    plain = build_engine(options).engine
+    portable = build_engine(replace(options, version_compatible=True)).engine
+    model, request = model_of(options), BackendRequest.parse("tensorrt:fp16")
+    assert ensure_engine(model, request) == plain
+    plain.unlink()
+    assert ensure_engine(model, request) == portable
 
 
 def test_ensure_replaces_no_engine_with_a_hash(machine: Machine, options: BuildOptions, tmp_path: Path) -> None:

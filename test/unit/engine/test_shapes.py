@@ -5,12 +5,14 @@ import pytest
 from trt_perception.engine.shapes import (
     Profile,
     ShapeOptions,
+    one_picture,
     parse_memory_pools,
     parse_shapes,
     profile_for,
     shape_text,
 )
 from trt_perception.errors import PerceptionError
+from trt_perception.model_file import InputSpec
 
 
 def test_shapes_are_read_as_trtexec_writes_them() -> None:
@@ -73,3 +75,15 @@ def test_min_above_max_is_refused() -> None:
     options = ShapeOptions({"i": (4, 3, 8, 8)}, {}, {"i": (2, 3, 8, 8)})
     with pytest.raises(PerceptionError, match="min <= opt <= max"):
         profile_for("i", FREE, options, None)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        ((-1, 3, -1, -1), (1, 3, 16, 32)),
+        ((4, 3, -1, -1), (4, 3, 16, 32)),
+        ((-1, 3, 8, 8), (1, 3, 16, 32)),  # for the build to refuse
+    ],
+)
+def test_the_models_size_is_built_for_where_none_is_given(network: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    assert one_picture(network, InputSpec(32, 16)) == shape

@@ -19,6 +19,7 @@ from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
 from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
 from trt_perception.errors import BackendError, BackendUnavailableError
 
@@ -170,8 +171,8 @@ def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
     monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
     monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
     request = BackendRequest.parse("tensorrt")
-    with pytest.raises(BackendError, match=r"set tensorrt\.engine_host_code_allowed to true"):
-        TensorRtBackend(request, engine).open()
-    with pytest.raises(BackendError, match="far enough"):
-        TensorRtBackend(request, engine, settings={"engine_host_code_allowed": True}).open()
-    assert given == [True]
+    for allowed in (False, True):
+        with pytest.raises(BackendError, match="far enough"):
+            TensorRtBackend(request, engine, settings={"engine_host_code_allowed": allowed}).open()
+    assert given == [False, True]
+    assert "set tensorrt.engine_host_code_allowed to true" in explain("API Usage Error (host code is not allowed)")

@@ -30,8 +30,14 @@ _PRECISION_OPTIONS: dict[str, tuple[str, ...]] = {
     "fp16": ("--fp16",),
     "int8": ("--int8", "--fp16", "--calibImages", "FOLDER"),
 }
-# What the lean and dispatch runtimes need of an engine.
-_FOR_LEAN = {"versionCompatible": "true", "excludeLeanRuntime": "true"}
+# What a runtime needs of an engine. The dispatch runtime hands it to the lean runtime that the engine brings with it.
+_NEEDS: dict[str, dict[str, str]] = {
+    "full": {},
+    "lean": {"versionCompatible": "true", "excludeLeanRuntime": "true"},
+    "dispatch": {"versionCompatible": "true"},
+}
+# Of a key's options: what the precision says already, and what no option of the command is.
+_NOT_OPTIONS = ("fp16", "calibration")
 
 
 class EngineMissingError(BackendUnavailableError):
@@ -62,11 +68,13 @@ def build_command(
     wanted: EngineKey,
     *,
     model: str | Path | None = None,
+    old: EngineKey | None = None,
     save: Path | None = None,
     cache: str = "",
     device: int = 0,
 ) -> str:
-    """The command line that builds the engine wanted. model: the model file or name, where that is known.
+    """The command line that builds the engine wanted. model: the model file or name, where that is known. old: of an
+    engine whose options and shapes it is to have again.
 
     It says MODEL where it is not known and the ONNX file does not suffice (pictures are to be prepared, or sizes are
     free), and FOLDER for pictures.
@@ -75,10 +83,24 @@ def build_command(
     if model is None and (wanted.precision == "int8" or _has_free_size(onnx)):
         source = ("--model", "MODEL")
     words = ["trt-perception", "build-engine", *source, *_PRECISION_OPTIONS.get(wanted.precision, ())]
-    words += [f"--{name}" for name, value in wanted.options.items() if value == "true"]
+    words += _option_words(wanted if old is None else replace(old, options={**old.options, **wanted.options}))
     words += ["--saveEngine", str(save)] if save is not None else ["--cache", cache] if cache else []
     words += ["--device", str(device)] if device else []
     return shlex.join(words)
+
+
+def _option_words(key: EngineKey) -> list[str]:
+    """The options of the command that a key's options and shapes are of."""
+    words = ["--noFP32Boxes"] if key.options.get("fp32Boxes") == "false" else []
+    for name, value in key.options.items():
+        if name in _NOT_OPTIONS or value in ("", "false", "none", "default") or name == "fp32Boxes":
+            continue
+        words.append(f"--{name}" if value == "true" else f"--{name}={value}")
+    for index, option in enumerate(("--minShapes", "--optShapes", "--maxShapes")):
+        ends = {name: text.split("/")[index] for name, text in key.shapes.items() if text.count("/") == 2}
+        given = ",".join(f"{name}:{shape}" for name, shape in ends.items() if shape != "-")
+        words += [f"{option}={given}"] if given else []
+    return words
 
 
 def _has_free_size(onnx: Path) -> bool:
@@ -107,14 +129,14 @@ def cached_engines(directory: Path) -> list[CachedEngine]:
 
 def key_here(onnx_sha256: str, precision: str, trt: TensorRt, gpu: GpuIdentity) -> EngineKey:
     """What an engine must have been built for to run here; shapes stay open, and options but for a lean runtime."""
-    options = {} if trt.flavour == "full" else _FOR_LEAN
-    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision, options=options)
+    needs = _NEEDS[trt.flavour]
+    return EngineKey(onnx_sha256, trt.version_text, gpu.name, gpu.compute_capability, precision, options=needs)
 
 
-def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
+def named_engine_problem(engine: Path, wanted: EngineKey, picture: tuple[int, ...] | None = None) -> str | None:
     """Why an engine that a model names has to be built (again), None when it can be used.
 
-    One without a manifest is the user's own and is left alone.
+    One without a manifest is the user's own and is left alone. picture: as for find_engine.
     """
     if not engine.is_file():
         return f"{engine} does not exist"
@@ -127,8 +149,8 @@ def named_engine_problem(engine: Path, wanted: EngineKey) -> str | None:
     problem = manifest.problem(engine)
     if problem is not None:
         return problem
-    differences = runtime_differences(manifest.key, wanted)
-    return f"{engine} does not fit ({'; '.join(differences)})" if differences else None
+    misfit = _misfit(manifest.key, wanted, picture)
+    return f"{engine} does not fit ({misfit})" if misfit else None
 
 
 def find_engine(
@@ -137,21 +159,24 @@ def find_engine(
     directory: Path,
     command: str,
     picture: tuple[int, ...] | None = None,
+    *,
+    host_code: bool = False,
 ) -> CachedEngine:
     """The newest whole engine for that ONNX content, precision, TensorRT and GPU; options are the user's.
 
     command: builds it. picture: the shape of what will be given to it, since model files may share an ONNX file whose
-    sizes are free. Raises EngineMissingError which says what differs in the nearest engine, or what is wrong with the
-    right one.
+    sizes are free. host_code: engines that bring a runtime with them may run it; else they are the last choice. Raises
+    EngineMissingError which says what differs in the nearest engine, or what is wrong with the right one.
     """
     engines = cached_engines(directory)
+    if not host_code:
+        engines.sort(key=lambda found: found.manifest.key.brings_runtime)
     reasons: list[str] = []
     for found in engines:
         key = found.manifest.key
         if key.onnx_sha256 != wanted.onnx_sha256 and Path(found.manifest.onnx).name != onnx.name:
             continue
-        differences = runtime_differences(key, wanted)
-        misfit = "; ".join(differences) or (_refusal(key, picture) if picture is not None else None)
+        misfit = _misfit(key, wanted, picture)
         problem = f"{found.path.name} does not fit: {misfit}" if misfit else found.manifest.problem(found.path)
         if problem is None:
             return found
@@ -163,11 +188,10 @@ def find_engine(
     )
 
 
-def _refusal(key: EngineKey, picture: tuple[int, ...]) -> str | None:
-    try:
-        return key.refuses(picture)
-    except ValueError as error:
-        return f"its manifest has shapes that no build writes ({error})"
+def _misfit(key: EngineKey, wanted: EngineKey, picture: tuple[int, ...] | None) -> str | None:
+    """In what an engine of that key is not the one wanted, None when it is."""
+    differences = "; ".join(runtime_differences(key, wanted))
+    return differences or (key.refuses(picture) if picture is not None else None)
 
 
 def _or_by_the_node(wanted: EngineKey) -> str:

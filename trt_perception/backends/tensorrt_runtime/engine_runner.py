@@ -200,7 +200,7 @@ class EngineRunner:
         with collect() as messages:
             load_plugins(library)
             self._runtime = library.Runtime(process_logger(library))
-            if host_code:
+            if host_code and self._trt.dialect.version_compatible is not None:
                 self._runtime.engine_host_code_allowed = True
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:

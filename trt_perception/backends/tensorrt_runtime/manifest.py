@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,7 +47,10 @@ class EngineKey:
         As far as the key tells: fixed sizes stand in the ONNX. The batch may be larger, pictures fill a part of it.
         """
         for text in self.shapes.values():
-            given = parse_profile(text)
+            try:
+                given = parse_profile(text)
+            except ValueError as error:
+                return f"its manifest has shapes that no build writes ({error})"
             least, most = (given.get(first) or given.get("best") or given.get(second) for first, second in _ENDS)
             if least is None or most is None or not len(least) == len(most) == len(picture):
                 continue
@@ -55,6 +58,15 @@ class EngineKey:
             if not all(inside[1:]) or most[0] < picture[0]:
                 return f"it takes {text}, the model's pictures are {'x'.join(map(str, picture))}"
         return None
+
+    def to_build_again(self, precision: str, picture: Shape | None) -> EngineKey | None:
+        """What an engine of this key, which does not fit any more, is to be built with again.
+
+        None where another precision is wanted; without shapes where pictures have others.
+        """
+        if self.precision != precision:
+            return None
+        return replace(self, shapes={}) if picture is not None and self.refuses(picture) else self
 
     def differences(self, wanted: EngineKey) -> list[str]:
         """One line for each part in which this engine is not the wanted one; empty when it is."""
