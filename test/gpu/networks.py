@@ -123,6 +123,18 @@ def reference(onnx_file: Path, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     return output
 
 
+def activations(onnx_file: Path, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """What ONNX Runtime computes behind every Relu of `write_network`, picture by picture; name → all of it."""
+    onnx: Any = pytest.importorskip("onnx", reason="the onnx package opens the test's network")
+    runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime computes the reference")
+    model = onnx.load(str(onnx_file))
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs = [session.run(names, {"images": picture[None]}) for picture in batch]
+    return dict(zip(names, map(np.concatenate, zip(*outputs, strict=True)), strict=True))
+
+
 def relative_error(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
     """Norm of the difference over the norm of the reference, in float64."""
     difference = np.linalg.norm(got.astype(np.float64) - expected.astype(np.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from test.gpu.conftest import TACTICS, open_backend
-from test.gpu.networks import SIDE, reference, relative_error, write_network, write_suppressing_network
+from test.gpu.networks import SIDE, activations, reference, relative_error, write_network, write_suppressing_network
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.manifest import manifest_path, read_manifest
 from trt_perception.engine.build import BuildResult, build_engine
@@ -39,9 +40,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def picture_batch(folder: Path) -> Float32Array:
-    pixels = np.asarray(cv2.imread(str(folder / "05.png")), np.float32)[:, :, ::-1]
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None] / 255, np.float32)
+def picture_batches(folder: Path) -> Float32Array:
+    """All pictures as the network takes them."""
+    pixels = np.stack([np.asarray(cv2.imread(str(path)), np.float32)[:, :, ::-1] for path in sorted(folder.iterdir())])
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) / 255, np.float32)
 
 
 def test_a_second_build_finds_the_first(small_fp16: BuildResult, small_onnx: Path) -> None:
@@ -174,48 +176,45 @@ def test_boxes_are_computed_in_fp32(tmp_path: Path, batch: Float32Array) -> None
     assert 0 < error < 0.05  # FP16 has 300 and 300.25, and nothing between
 
 
-def test_int8_by_calibration(tmp_path: Path, small_onnx: Path, pictures: Path, trt: TensorRt) -> None:
+def calibrated_ranges(cache: Path) -> dict[str, float]:
+    """Tensor → its largest value in INT8; the file has the steps between values, as big-endian hexadecimal."""
+    _, *lines = cache.read_text().splitlines()
+    steps = dict(line.rsplit(": ", 1) for line in lines)
+    return {name: 127 * struct.unpack(">f", bytes.fromhex(step))[0] for name, step in steps.items()}
+
+
+SEVERAL = ShapeOptions({"images": (1, 3, SIDE, SIDE)}, {"images": (4, 3, SIDE, SIDE)}, {"images": (8, 3, SIDE, SIDE)})
+EIGHT = ShapeOptions(best={"images": (8, 3, SIDE, SIDE)})
+
+
+@pytest.mark.parametrize("shapes", [ShapeOptions(), SEVERAL, EIGHT], ids=["one", "several", "eight"])
+def test_int8_by_calibration(tmp_path: Path, pictures: Path, trt: TensorRt, shapes: ShapeOptions) -> None:
     if trt.dialect.int8_by != "calibrate":
         pytest.skip(f"{trt} has no calibrator")
+    onnx = write_network(tmp_path / "network.onnx", dynamic=bool(shapes))
     cache = tmp_path / "int8.calib"
     options = BuildOptions(
-        onnx=small_onnx,
+        onnx=onnx,
         save_engine=tmp_path / "int8.engine",
-        fp16=True,
         int8=True,
         calib=cache,
         calib_images=pictures,
+        shapes=shapes,
+        # Left to itself TensorRT takes FP32 where that is faster, which says nothing of the ranges.
+        layer_precisions={f"conv{index}": "int8" for index in range(3)},
         tactic_sources=TACTICS,
     )
     build_engine(options, SPEC)
-    assert cache.stat().st_size > 0
-    batch = picture_batch(pictures)
+    ranges = calibrated_ranges(cache)
+    for name, values in activations(onnx, picture_batches(pictures)).items():
+        assert 0.7 * values.max() < ranges[name] < 1.6 * values.max(), name
+    batch = np.repeat(picture_batches(pictures)[5:6], 8 if shapes else 1, axis=0)
     with open_backend(tmp_path / "int8.engine", "tensorrt:int8") as backend:
-        error = relative_error(backend.infer(batch).arrays[0], reference(small_onnx, batch))
-    assert error < 0.1
+        error = relative_error(backend.infer(batch).arrays[0], reference(onnx, batch))
+    assert 1e-3 < error < 0.1
     # The cache alone is enough the second time.
     alone = replace(options, calib_images=None, save_engine=tmp_path / "again.engine")
     assert build_engine(alone).built
-
-
-def test_calibration_for_an_engine_of_several_pictures(tmp_path: Path, pictures: Path, trt: TensorRt) -> None:
-    if trt.dialect.int8_by != "calibrate":
-        pytest.skip(f"{trt} has no calibrator")
-    onnx = write_network(tmp_path / "free.onnx", dynamic=True)
-    options = BuildOptions(
-        onnx=onnx,
-        save_engine=tmp_path / "several.engine",
-        fp16=True,
-        int8=True,
-        int8_method="calibrate",
-        calib_images=pictures,
-        shapes=ShapeOptions(best={"images": (8, 3, SIDE, SIDE)}),
-        tactic_sources=TACTICS,
-    )
-    build_engine(options, SPEC)
-    batch = np.repeat(picture_batch(pictures), 8, axis=0)
-    with open_backend(tmp_path / "several.engine", "tensorrt:int8") as backend:
-        assert relative_error(backend.infer(batch).arrays[0], reference(onnx, batch)) < 0.1
 
 
 def test_pictures_that_do_not_fit_the_network_are_refused(
@@ -225,6 +224,11 @@ def test_pictures_that_do_not_fit_the_network_are_refused(
     for method in {trt.dialect.int8_by, "qdq"}:
         with pytest.raises(PerceptionError, match=rf"pictures are prepared as .*3x{SIDE}x{2 * SIDE}"):
             build_engine(replace(options, int8_method=method), InputSpec(2 * SIDE, SIDE))
+    if trt.dialect.int8_by == "calibrate":
+        free = write_network(tmp_path / "free.onnx", dynamic=True)
+        wide = ShapeOptions(best={"images": (4, 3, SIDE, 2 * SIDE)})
+        with pytest.raises(PerceptionError, match=rf"3x{SIDE}x{SIDE}.*\(4, 3, {SIDE}, {2 * SIDE}\).*--optShapes"):
+            build_engine(replace(options, onnx=free, shapes=wide, int8_method="calibrate"), SPEC)
 
 
 def test_operators_of_tensorrts_own_plugins_are_built(tmp_path: Path, batch: Float32Array) -> None:
@@ -240,21 +244,25 @@ def test_operators_of_tensorrts_own_plugins_are_built(tmp_path: Path, batch: Flo
     assert count.shape == (1, 1) and boxes.shape == (1, 10, 4)
 
 
-def test_int8_by_qdq(tmp_path: Path, small_onnx: Path, pictures: Path) -> None:
+@pytest.mark.parametrize("shapes", [ShapeOptions(), SEVERAL, EIGHT], ids=["one", "several", "eight"])
+def test_int8_by_qdq(tmp_path: Path, pictures: Path, shapes: ShapeOptions) -> None:
+    onnx = write_network(tmp_path / "network.onnx", dynamic=bool(shapes))
     options = BuildOptions(
-        onnx=small_onnx,
+        onnx=onnx,
         save_engine=tmp_path / "qdq.engine",
         fp16=True,
         int8=True,
         calib_images=pictures,
         int8_method="qdq",
+        shapes=shapes,
         tactic_sources=TACTICS,
     )
     built = build_engine(options, SPEC)
     assert "Q/DQ" in built.manifest.notes[0]
-    batch = picture_batch(pictures)
+    batch = np.repeat(picture_batches(pictures)[5:6], 8 if shapes else 1, axis=0)
     with open_backend(built.engine, "tensorrt:int8") as backend:
-        assert relative_error(backend.infer(batch).arrays[0], reference(small_onnx, batch)) < 0.1
+        error = relative_error(backend.infer(batch).arrays[0], reference(onnx, batch))
+    assert 1e-3 < error < 0.1
 
 
 def test_int8_without_pictures_says_what_it_needs(small_onnx: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +16,7 @@ from trt_perception.engine.calibration import make_calibrator
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.parser_report import describe_failure
 from trt_perception.engine.progress import LogProgress, Progress, make_monitor
-from trt_perception.engine.shapes import one_picture, profile_for, require_as_fixed, shape_text
+from trt_perception.engine.shapes import Shape, one_picture, profile_for, require_as_fixed, shape_text
 from trt_perception.engine.source import Source
 from trt_perception.engine.vocabulary import hardware_level, memory_limits, portability_flags, tactic_sources
 from trt_perception.errors import BackendError, PerceptionError, WriteError
@@ -110,37 +111,42 @@ class NativeBuild:
         if options.tactic_sources:
             config.set_tactic_sources(tactic_sources(trt, options, config.get_tactic_sources()))
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-        self._calibrator = self._calibration(config)
-        self._add_profile(config)
+        self._calibrator = self._calibration(config, self._add_profile(config))
         self._load_timings(config)
         return config
 
-    def _calibration(self, config: Any) -> Any:
+    def _calibration(self, config: Any, best: Mapping[str, Shape]) -> Any:
         if not self._source.calibrate:
             return None
-        batch = self._calibration_batch() if self._source.images is not None else 1
+        batch = self._calibration_batch(best) if self._source.images is not None else 1
         calibrator = make_calibrator(self._trt, self._session, self._source.images, batch, self._options.calib)
         self._stack.callback(calibrator.free)
         config.int8_calibrator = calibrator
         return calibrator
 
-    def _calibration_batch(self) -> int:
-        """How many pictures TensorRT reads at once; raises PerceptionError where they do not fit the network."""
+    def _calibration_batch(self, best: Mapping[str, Shape]) -> int:
+        """How many pictures TensorRT reads at once; raises PerceptionError where they do not fit the network.
+
+        Without a calibration profile it runs the network at the best shape; whatever lies behind fewer pictures would
+        count as well and make the ranges far too small. A calibration profile of one picture is no way out: 8.6
+        says yes to it and passes it over where the smallest shape has more.
+        """
         assert self._source.images is not None
         tensor = self._network.get_input(0)
-        network, wanted = tuple(tensor.shape), self._source.images.spec.batch_shape
-        fits = len(network) == 4 and all(size in (-1, own) for size, own in zip(network[1:], wanted[1:], strict=True))
-        if self._network.num_inputs != 1 or not fits or tensor.dtype != self._library.DataType.FLOAT:
+        network: Shape = best.get(tensor.name, tuple(tensor.shape))
+        wanted = self._source.images.spec.batch_shape
+        if self._network.num_inputs != 1 or network[1:] != wanted[1:] or tensor.dtype != self._library.DataType.FLOAT:
             raise PerceptionError(
                 f"--calibImages: pictures are prepared as float32 {shape_text(wanted)}, the network's input "
-                f"{tensor.name} is {tensor.dtype} {network}; correct `input` in the model file, or take "
-                "--int8Method=qdq"
+                f"{tensor.name} is {tensor.dtype} {network}; correct `input` in the model file or --optShapes, or "
+                "take --int8Method=qdq"
             )
-        return max(int(network[0]), 1)
+        return network[0]
 
-    def _add_profile(self, config: Any) -> None:
-        profile, calibration = (self._builder.create_optimization_profile() for _ in range(2))
-        dynamic = False
+    def _add_profile(self, config: Any) -> dict[str, Shape]:
+        """Of every input with free sizes the shape that the engine is best for."""
+        profile = self._builder.create_optimization_profile()
+        best: dict[str, Shape] = {}
         names = set()
         for index in range(self._network.num_inputs):
             tensor = self._network.get_input(index)
@@ -149,21 +155,17 @@ class NativeBuild:
             if -1 not in shape:
                 require_as_fixed(tensor.name, shape, self._options.shapes)
                 continue
-            dynamic = True
             chosen = profile_for(tensor.name, shape, self._options.shapes, one_picture(shape, self._spec))
             profile.set_shape(tensor.name, chosen.smallest, chosen.best, chosen.largest)
-            # One picture at a time: the calibrator's memory holds so many.
-            single = one_picture(shape, self._spec) or chosen.best
-            calibration.set_shape(tensor.name, single, single, single)
+            best[tensor.name] = chosen.best
         unknown = sorted(set(self._options.key_shapes()) - names)
         if unknown:
             raise PerceptionError(
                 f"shapes were given for {', '.join(unknown)}; the network's inputs are {', '.join(sorted(names))}"
             )
-        if dynamic:
+        if best:
             config.add_optimization_profile(profile)
-            if self._source.calibrate:
-                config.set_calibration_profile(calibration)
+        return best
 
     def _keep_in_fp32(self) -> None:
         """Both the arithmetic and what it writes: a result that is rounded on its way out has gained nothing."""

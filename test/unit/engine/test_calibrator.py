@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -12,7 +13,11 @@ import numpy as np
 import pytest
 
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
+from trt_perception.engine.builder import NativeBuild
 from trt_perception.engine.calibration import CalibrationImages, make_calibrator
+from trt_perception.engine.options import BuildOptions
+from trt_perception.engine.shapes import ShapeOptions
+from trt_perception.engine.source import prepare_source
 from trt_perception.errors import PerceptionError
 from trt_perception.model_file import InputSpec
 
@@ -62,6 +67,41 @@ class HostSession:
         assert self.entered
 
 
+class FakeProfile:
+    """IOptimizationProfile."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[Any, Any, Any]] = {}
+
+    def set_shape(self, name: str, smallest: Any, best: Any, largest: Any) -> None:
+        self.shapes[name] = smallest, best, largest
+
+
+class FakeConfig:
+    """IBuilderConfig, as far as profiles go."""
+
+    def __init__(self) -> None:
+        self.profiles: list[FakeProfile] = []
+        self.int8_calibrator: Any = None
+
+    def add_optimization_profile(self, profile: FakeProfile) -> None:
+        self.profiles.append(profile)
+
+
+def native_build(
+    images: CalibrationImages, network: tuple[int, ...], shapes: ShapeOptions, profile: FakeProfile
+) -> NativeBuild:
+    """A build that has parsed a network of that input shape."""
+    trt = fake_tensorrt(IInt8EntropyCalibrator2=Base, DataType=SimpleNamespace(FLOAT="FLOAT"))
+    options = BuildOptions(Path("network.onnx"), int8=True, int8_method="calibrate", shapes=shapes)
+    session: Any = HostSession()
+    build = NativeBuild(trt, session, options, prepare_source(trt, options, b"", images), images.spec)
+    tensor = SimpleNamespace(name="images", shape=network, dtype="FLOAT")
+    build._network = SimpleNamespace(num_inputs=1, get_input=[tensor].__getitem__)
+    build._builder = SimpleNamespace(create_optimization_profile=lambda: profile)
+    return build
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> CalibrationImages:
     folder = tmp_path / "pictures"
@@ -109,6 +149,35 @@ def test_a_network_of_a_fixed_batch_gets_as_many_pictures_at_once(images: Calibr
     (buffer,) = session.buffers
     np.testing.assert_array_equal(buffer.uploaded[0], np.concatenate([first, second]))
     np.testing.assert_array_equal(buffer.uploaded[1], np.concatenate([third, third]))
+
+
+@pytest.mark.parametrize(
+    ("network", "shapes", "batch"),
+    [
+        ((2, 3, SIDE, SIDE), ShapeOptions(), 2),
+        ((-1, 3, -1, -1), ShapeOptions(), 1),
+        ((-1, 3, -1, -1), ShapeOptions({"images": (1, 3, SIDE, SIDE)}, {"images": (4, 3, SIDE, SIDE)}), 4),
+        ((-1, 3, SIDE, SIDE), ShapeOptions(best={"images": (8, 3, SIDE, SIDE)}), 8),
+    ],
+)
+def test_the_calibrator_gets_what_the_engine_is_best_for(
+    images: CalibrationImages, network: tuple[int, ...], shapes: ShapeOptions, batch: int
+) -> None:
+    config, profile = FakeConfig(), FakeProfile()
+    build = native_build(images, network, shapes, profile)
+    assert build._calibration(config, build._add_profile(config)).get_batch_size() == batch
+    assert config.profiles == ([profile] if -1 in network else [])
+    assert [best for _, best, _ in profile.shapes.values()] == ([(batch, 3, SIDE, SIDE)] if -1 in network else [])
+
+
+@pytest.mark.parametrize("network", [(1, 3, SIDE, 2 * SIDE), (-1, 3, -1, -1)])
+def test_pictures_of_another_size_than_the_engines_are_refused(
+    images: CalibrationImages, network: tuple[int, ...]
+) -> None:
+    shapes = ShapeOptions(best={"images": (1, 3, SIDE, 2 * SIDE)}) if -1 in network else ShapeOptions()
+    build = native_build(images, network, shapes, FakeProfile())
+    with pytest.raises(PerceptionError, match=rf"1x3x{SIDE}x{SIDE}, .* \(1, 3, {SIDE}, {2 * SIDE}\); .*--optShapes"):
+        build._calibration(FakeConfig(), build._add_profile(FakeConfig()))
 
 
 def test_the_cache_is_written_and_then_read(tmp_path: Path) -> None:
