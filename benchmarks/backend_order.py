@@ -6,6 +6,7 @@ second backend takes: in the median round of turns, which is what `bench` report
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -34,7 +35,9 @@ def ratio(order: tuple[str, ...]) -> Ratio:
 
 def main() -> int:
     """Prints the ratios; those of a pair should agree within 10 % on a quiet machine."""
-    for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", type=int, nargs="?", default=1)
+    for _ in range(parser.parse_args().pairs):
         there, back = ratio(BACKENDS), ratio(BACKENDS[::-1])
         apart = 100 * (max(there.by_round, back.by_round) / min(there.by_round, back.by_round) - 1)
         print(

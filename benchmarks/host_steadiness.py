@@ -9,7 +9,7 @@ on that core has a narrow p99.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -60,12 +60,15 @@ def fixed_work(rounds: int) -> list[float]:
 
 def main() -> None:
     """Prints both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=ROUNDS)
+    rounds = parser.parse_args().rounds
     found = jumps()
     seconds = _LOOKING_NS / 1e9
     longest = max(found, default=0) / 1e3
     print(f"the clock jumped {len(found) / seconds:.0f} times a second, by up to {longest:.0f} us", end=", ")
     print(f"{sum(found) / _LOOKING_NS:.2%} of the time")
-    spent = fixed_work(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
+    spent = fixed_work(rounds)
     p50, p95, p99 = np.percentile(spent, (50, 95, 99))
     print(f"the same work: p50 {p50:.1f} us, p95 {p95:.1f}, p99 {p99:.1f}, p99/p50 {p99 / p50:.2f}")
     parts = [np.percentile(part, (50, 99)) for part in np.array_split(spent, TWELFTHS)]

@@ -12,6 +12,9 @@ import pytest
 SIDE = 64
 CHANNELS = 16
 ROWS = 14
+# What the last convolution is given, so that boxes are of all sizes and lie everywhere in the picture.
+_BOX_GAIN = 40.0
+_BOX_OFFSET_PX = (32.0, 32.0, 24.0, 24.0)
 
 
 def write_network(
@@ -21,12 +24,14 @@ def write_network(
     dtype: str = "FLOAT",
     extra: tuple[str, ...] = (),
     pixels: bool = False,
+    boxes: bool = False,
     seed: int = 1,
 ) -> Path:
     """images (1, 3, 64, 64) → output0 (1, 14, 256): three convolutions. dynamic: batch, height and width are free.
 
     extra: operators put in between that no runtime knows, each used as a node of its own. pixels: the results are
-    scaled by 8 and lie around 300, as coordinates do.
+    scaled by 8 and lie around 300, as coordinates do. boxes: the first four rows are boxes in a picture of 64x64, of
+    which some suppress others; without it they are next to nothing.
     """
     onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -40,10 +45,11 @@ def write_network(
     for index, (before, after) in enumerate(itertools.pairwise(widths)):
         scale = 1.0 / np.sqrt(before * 9)
         kernel = rng.normal(scale=scale, size=(after, before, 3, 3)).astype(np.float32)
-        weights += [
-            numpy_helper.from_array(kernel, f"w{index}"),
-            numpy_helper.from_array(rng.normal(scale=0.1, size=after).astype(np.float32), f"b{index}"),
-        ]
+        bias = rng.normal(scale=0.1, size=after).astype(np.float32)
+        if boxes and after == ROWS:
+            kernel[:4] *= _BOX_GAIN
+            bias[:4] = _BOX_OFFSET_PX
+        weights += [numpy_helper.from_array(kernel, f"w{index}"), numpy_helper.from_array(bias, f"b{index}")]
         nodes.append(
             helper.make_node(
                 "Conv",

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from trt_perception.backends import create_backend
 from trt_perception.detector import Detector
 from trt_perception.evaluation import mean_average_precision, pairwise_iou
 from trt_perception.heldout import heldout_scenes
+from trt_perception.model_file import Artifact, ModelFile
 from trt_perception.models import load_model
 from trt_perception.preprocess import Preprocessor
 from trt_perception.scene_composer import Scene
@@ -76,6 +78,11 @@ def built(precision: str, pictures: Path, *more: str) -> Path:
     return Path(json.loads(done.stdout)["engine"])
 
 
+def digits_as(engine: Path) -> ModelFile:
+    """The demo model as that very engine; of an ONNX file the newest in the cache would be taken."""
+    return replace(load_model("digits"), artifacts={"engine": Artifact(engine)})
+
+
 def overlaps(found: Sequence[Detections], reference: Sequence[Detections]) -> NDArray[np.float64]:
     """For each sure reference box the overlap with the best box of its class."""
     best: list[float] = []
@@ -91,11 +98,9 @@ def overlaps(found: Sequence[Detections], reference: Sequence[Detections]) -> ND
 def test_an_engine_finds_what_onnxruntime_finds(
     precision: str, pictures: Path, scenes: list[Scene], reference: list[Detections]
 ) -> None:
-    engine = built(precision, pictures)
-    with Detector.open("digits", f"tensorrt:{precision}") as detector:
+    with Detector.open(digits_as(built(precision, pictures)), f"tensorrt:{precision}") as detector:
         assert detector.info.precision == precision
         found = [detector.detect(scene.image_bgr).detections for scene in scenes]
-    assert engine.is_file()
     ours, theirs = (mean_average_precision(d, scenes) for d in (found, reference))
     iou = overlaps(found, reference)
     print(
@@ -110,13 +115,12 @@ def test_an_engine_finds_what_onnxruntime_finds(
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_every_box_is_where_onnxruntime_has_it(precision: str, pictures: Path, scenes: list[Scene]) -> None:
-    built(precision, pictures)
-    model = load_model("digits")
+    model, built_model = load_model("digits"), digits_as(built(precision, pictures))
     preprocess = Preprocessor(model.input)
     overlap: list[float] = []
     with (
         create_backend(BackendRequest.parse("onnxruntime:cpu"), model) as judge,
-        create_backend(BackendRequest.parse(f"tensorrt:{precision}"), model) as backend,
+        create_backend(BackendRequest.parse(f"tensorrt:{precision}"), built_model) as backend,
     ):
         for scene in scenes:
             tensor, _ = preprocess(Image(scene.image_bgr, "bgr"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trt_perception.backends.base import Backend
 from trt_perception.engine.build import build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.model_file import Artifact
 from trt_perception.models import load_model
 from trt_perception.types import Float32Array
 
@@ -28,16 +30,21 @@ MODEL = load_model("digits")
 
 @pytest.fixture(scope="module", params=TOLERANCE)
 def request_text(request: pytest.FixtureRequest) -> str:
-    text = str(request.param)
-    half = text.endswith("fp16")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(request_text: str) -> Path:
+    half = request_text.endswith("fp16")
     onnx = MODEL.artifact("onnx").path
-    build_engine(BuildOptions(onnx, fp16=half, no_tf32=not half, tactic_sources=TACTICS), MODEL.input)
-    return text
+    return build_engine(BuildOptions(onnx, fp16=half, no_tf32=not half, tactic_sources=TACTICS), MODEL.input).engine
 
 
 @pytest.fixture
-def closed(request_text: str) -> Iterator[Backend]:
-    backend = create_backend(BackendRequest.parse(request_text), MODEL)
+def closed(request_text: str, engine: Path) -> Iterator[Backend]:
+    # That very engine; of the ONNX file the newest in the cache would be taken.
+    model = replace(MODEL, artifacts={"engine": Artifact(engine)})
+    backend = create_backend(BackendRequest.parse(request_text), model)
     yield backend
     backend.close()
 

@@ -166,14 +166,46 @@ def test_options_reach_the_builder(tmp_path: Path, small_onnx: Path) -> None:
         build_engine(replace(options, shapes=shapes, force=True))
 
 
-def test_boxes_are_computed_in_fp32(tmp_path: Path, batch: Float32Array) -> None:
+# Left to itself TensorRT takes FP32 where that is faster, which says nothing of FP16.
+HALF = {f"conv{index}": "fp16" for index in range(3)}
+
+
+def test_half_precision_is_what_layers_are_told(
+    tmp_path: Path, small_onnx: Path, batch: Float32Array, trt: TensorRt
+) -> None:
+    if trt.dialect.layer_precision_flag is None:
+        pytest.skip(f"{trt} has no precisions of layers: its network is strongly typed")
+    options = BuildOptions(
+        onnx=small_onnx,
+        save_engine=tmp_path / "half.engine",
+        fp16=True,
+        no_tf32=True,
+        layer_precisions=HALF,
+        tactic_sources=TACTICS,
+    )
+    with open_backend(build_engine(options).engine, "tensorrt:fp16") as backend:
+        error = relative_error(backend.infer(batch).arrays[0], reference(small_onnx, batch))
+    assert 1e-5 < error < 5e-3
+
+
+def test_boxes_are_computed_in_fp32(tmp_path: Path, batch: Float32Array, trt: TensorRt) -> None:
     onnx = write_network(tmp_path / "pixels.onnx", pixels=True)
-    options = BuildOptions(onnx=onnx, save_engine=tmp_path / "pixels.engine", fp16=True, tactic_sources=TACTICS)
-    built = build_engine(options)
-    assert "FP32 for 2 operators behind the last convolutions" in built.manifest.notes
-    with open_backend(built.engine) as backend:
-        error = np.abs(backend.infer(batch).arrays[0] - reference(onnx, batch)).max()
-    assert 0 < error < 0.05  # FP16 has 300 and 300.25, and nothing between
+    options = BuildOptions(
+        onnx=onnx, save_engine=tmp_path / "pixels.engine", fp16=True, no_tf32=True, tactic_sources=TACTICS
+    )
+    told = trt.dialect.layer_precision_flag is not None
+
+    def error(options: BuildOptions) -> float:
+        with open_backend(build_engine(options).engine) as backend:
+            return float(np.abs(backend.infer(batch).arrays[0] - reference(onnx, batch)).max())
+
+    options = replace(options, layer_precisions=HALF if told else {})
+    assert 0 < error(options) < 0.05
+    notes = build_engine(options).manifest.notes
+    assert "FP32 for 2 operators behind the last convolutions" in notes
+    everywhere = HALF | {"scale": "fp16", "shift": "fp16"} if told else {}
+    # FP16 has 300 and 300.25, and nothing between.
+    assert error(replace(options, fp32_boxes=False, layer_precisions=everywhere)) > 0.1
 
 
 def calibrated_ranges(cache: Path) -> dict[str, float]:

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 from test.gpu.conftest import TACTICS, open_backend
+from test.gpu.frame_checks import frame
 from test.gpu.memory import BLOCK, left_behind
 from test.gpu.networks import SIDE, reference, relative_error, write_network
-from trt_perception.backends.frame_path import FramePlan
+from trt_perception.backends.frame_path import FramePlan, Survivors
+from trt_perception.class_choice import ClassChoice
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions
 from trt_perception.errors import BackendError
 from trt_perception.model_file import InputSpec
-from trt_perception.types import Float32Array
+from trt_perception.types import AnyArray, Float32Array, Thresholds
 
 CYCLES = 200
 
@@ -74,13 +76,15 @@ def test_without_a_graph_the_results_are_the_same_and_the_reason_is_given(
 
 
 def test_its_own_input_buffer_is_taken_without_a_copy(
-    small_fp16: BuildResult, small_onnx: Path, batch: Float32Array
+    small_fp16: BuildResult, small_onnx: Path, batch: Float32Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_backend(small_fp16.engine) as backend:
         buffer = backend.input_buffer(batch.shape)
         assert buffer is not None and backend.input_buffer((2, *batch.shape[1:])) is None
         buffer[...] = batch
-        raw = backend.infer(buffer)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "copyto", lambda *_, **__: pytest.fail("copied"))
+            raw = backend.infer(buffer)
         assert relative_error(raw.arrays[0], reference(small_onnx, batch)) < 5e-3
         assert raw.host_to_device_ns is not None and raw.host_to_device_ns > 0
     buffer[...] = 1
@@ -153,8 +157,24 @@ def test_four_threads_take_turns(small_fp16: BuildResult, small_onnx: Path) -> N
 
 
 def test_four_threads_at_once_do_not_break_it(small_fp16: BuildResult, batch: Float32Array) -> None:
+    plan = FramePlan(InputSpec(SIDE, SIDE), "detr", False, 10)
+    given = [frame("bgr8", 640, 480) for _ in range(4)]
+    choice = ClassChoice(Thresholds(), tuple("0123456789"))
     with open_backend(small_fp16.engine) as backend, ThreadPoolExecutor(4) as pool:
+        path = backend.frame_path(plan)
+        assert path is not None and not isinstance(path, str)
+
+        def raw(index: int) -> AnyArray:
+            found = path.run([given[index % 4]], choice).found[0]
+            assert not isinstance(found, Survivors)
+            return found[0]
+
+        expected = [raw(index) for index in range(4)]
+        assert not np.array_equal(expected[0], expected[1])
+        # Both ways in turns; what comes back from the short one is the caller's own.
         times = list(pool.map(lambda _: backend.infer(batch).inference_ns, range(200)))
+        for index, found in enumerate(pool.map(raw, range(400))):
+            np.testing.assert_array_equal(found, expected[index % 4])
     assert len(times) == 200 and min(times) > 0
 
 
@@ -209,7 +229,7 @@ def test_a_dropped_backend_frees_its_memory(small_fp16: BuildResult, batch: Floa
     plan = FramePlan(InputSpec(SIDE, SIDE), "yolov8", True, 10)
 
     def drop() -> None:
-        for _ in range(CYCLES // 10):
+        for _ in range(CYCLES):
             backend = open_backend(small_fp16.engine)
             backend.infer(batch)
             path = backend.frame_path(plan)

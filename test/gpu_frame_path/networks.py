@@ -13,29 +13,13 @@ from trt_perception.model_file import Artifact, InputSpec, ModelFile
 from trt_perception.types import Thresholds
 
 LABELS = tuple("0123456789")
-# What the last convolution is given, so that boxes are of all sizes and lie everywhere in the picture.
-_BOX_GAIN = 40.0
-_BOX_OFFSET_PX = (32.0, 32.0, 24.0, 24.0)
-
-
-def _write_onnx(path: Path, *, dynamic: bool = False) -> Path:
-    """The small network of test/gpu, whose own boxes are next to nothing."""
-    onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
-    network = onnx.load(str(write_network(path, dynamic=dynamic)))
-    arrays = {entry.name: onnx.numpy_helper.to_array(entry).copy() for entry in network.graph.initializer}
-    arrays["w2"][:4] *= _BOX_GAIN
-    arrays["b2"][:4] = _BOX_OFFSET_PX
-    for entry in network.graph.initializer:
-        entry.CopyFrom(onnx.numpy_helper.from_array(arrays[entry.name], entry.name))
-    onnx.save(network, str(path))
-    return path
 
 
 def write_torchscript(path: Path, *, batch: int = 0) -> Path:
     """The convolutions of the ONNX file; batch: the only one that it takes, 0 for any."""
     torch: Any = importlib.import_module("torch")
     onnx: Any = pytest.importorskip("onnx", reason="the onnx package makes the test's networks")
-    graph = onnx.load(str(_write_onnx(path.with_suffix(".onnx")))).graph
+    graph = onnx.load(str(write_network(path.with_suffix(".onnx"), boxes=True))).graph
     weights = {w.name: torch.from_numpy(onnx.numpy_helper.to_array(w).copy()) for w in graph.initializer}
     layers: list[Any] = []
     for index, stride in enumerate((2, 2, 1)):
@@ -62,7 +46,7 @@ def write_artifact(backend: str, folder: Path, *, batch: int = 0) -> Artifact:
     """batch: of the network, 0 for any."""
     if backend == "torchscript":
         return Artifact(write_torchscript(folder / f"small{batch}.torchscript", batch=batch))
-    path = _write_onnx(folder / f"small{batch}.onnx", dynamic=batch != 1)
+    path = write_network(folder / f"small{batch}.onnx", dynamic=batch != 1, boxes=True)
     if batch > 1:
         onnx: Any = importlib.import_module("onnx")
         network = onnx.load(str(path))

@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from test.frames import random_frame
+from test.gpu.frame_checks import on_the_device
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.frame_path import FramePath, FramePlan, Survivors
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -177,6 +178,8 @@ def test_batches_of_a_free_batch(tmp_path: Path, graph: bool) -> None:
             for found, wanted in zip(raw(path, FRAMES[:count]), expected, strict=False):
                 # Another batch, another order of summation; TF32 has 10 bits.
                 np.testing.assert_allclose(found, wanted, atol=2e-3)
+        # Further batches have added none.
+        assert graph_notes(backend) == ([] if graph else ["no CUDA graph: switched off by the setting cuda_graph"])
 
 
 @pytest.mark.parametrize("graph", [True, False], ids=["graph", "no graph"])
@@ -189,6 +192,7 @@ def test_a_batch_of_one_on_several_streams(tmp_path: Path, graph: bool) -> None:
         for count in (4, 1, 3, 4, 2):
             for found, wanted in zip(raw(path, FRAMES[:count]), expected, strict=False):
                 np.testing.assert_allclose(found, wanted, atol=2e-3)
+        assert graph_notes(backend) == ([] if graph else ["no CUDA graph: switched off by the setting cuda_graph"])
 
 
 @pytest.mark.parametrize("layout", ["on", "off"])
@@ -301,7 +305,9 @@ def test_the_demo_model_in_half_precision(tmp_path: Path) -> None:
         Detector.open(halved, "onnxruntime:cuda") as detector,
         Detector.open(halved, "onnxruntime:cuda", settings=settings) as judge,
     ):
+        assert on_the_device(detector).info.precision == "fp16"
         for scene in scenes:
             found, wanted = detector.detect(scene).detections, judge.detect(scene).detections
+            assert len(wanted) > 0
             np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
             np.testing.assert_allclose(found.scores, wanted.scores, atol=5e-3)

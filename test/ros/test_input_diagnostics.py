@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pal_statistics_msgs.msg import Statistics
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 from test.logged_process import LoggedProcess
 from test.ros.graph import Graph, grey
@@ -101,13 +101,20 @@ def test_nobody_publishes_but_images_are_elsewhere(watched: Watched) -> None:
         watched.says(began_s, ERROR, "nobody publishes /cam", "remap `image` to one of /front/image_raw")
 
 
+def test_something_else_is_published_where_images_are_looked_for(watched: Watched) -> None:
+    with watched.publishing(String, "/cam", String) as began_s:
+        advice = "not as sensor_msgs/msg/Image; remap `image` to the camera's topic; no image topic is on the graph"
+        watched.says(began_s, ERROR, "/cam is published as std_msgs/msg/String", advice)
+
+
 def test_only_the_compressed_images_are_published(watched: Watched) -> None:
     with watched.publishing(CompressedImage, "/cam/compressed", corrupt) as began_s:
         watched.says(began_s, ERROR, "nobody publishes /cam", "set image_transport to compressed: /cam/compressed is")
 
 
-def test_a_publisher_that_sends_nothing(watched: Watched) -> None:
-    publisher = watched.graph.node.create_publisher(Image, "/cam", BEST_EFFORT)
+@pytest.mark.parametrize("profile", [RELIABLE, BEST_EFFORT], ids=["reliable", "best effort"])
+def test_a_publisher_that_sends_nothing(watched: Watched, profile: QoSProfile) -> None:
+    publisher = watched.graph.node.create_publisher(Image, "/cam", profile)
     message = watched.says(time.monotonic(), ERROR, "/cam has 1 publisher(s) but no image arrives")
     assert "config/fastdds_shm.xml" in message
     watched.graph.node.destroy_publisher(publisher)

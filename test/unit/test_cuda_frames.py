@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from test.driver_on_processor import compile_for_the_processor, driver_on_processor
 from test.frames import LETTERBOX, SIZES, SPECS, assert_same_input, random_frame
 from trt_perception.backends.cuda_frames.driver import RowsUpload, call, is_page_locked
-from trt_perception.backends.cuda_frames.geometry import ENCODINGS, StagedRows
+from trt_perception.backends.cuda_frames.geometry import ENCODINGS, HEADER_BYTES, StagedRows
+from trt_perception.backends.cuda_frames.kernels import FrameKernels
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.path import CudaFramePath
 from trt_perception.backends.cuda_frames.recording import GraphRecording, add_to_recording
@@ -25,6 +27,7 @@ from trt_perception.backends.cuda_frames.shared_work import SharedWork
 from trt_perception.backends.cuda_frames.slot import FrameSlot
 from trt_perception.backends.cuda_frames.structs import CAPACITY
 from trt_perception.backends.frame_path import FramePlan, Survivors
+from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
 from trt_perception.class_choice import ClassChoice
 from trt_perception.encodings import decode_frame
 from trt_perception.errors import BackendError
@@ -65,6 +68,8 @@ def array_at(tensor: DeviceTensor) -> AnyArray:
 
 class Bound:
     """A network in NumPy, or, recordable, one that hands its input through."""
+
+    is_stale = False
 
     def __init__(self, network: Network, session: FrameSession, batch: int) -> None:
         self.recordable = network.compute is None
@@ -257,6 +262,70 @@ def test_frames_in_one_batch(opened: Any, batches: tuple[int, int]) -> None:
         for one, index in zip(found, order, strict=True):
             assert_plain(one, FRAMES[index])
     assert {batch for batch, _ in network.bound} == ({1, 2, 3, 4} if batches == (1, 4) else {4})
+
+
+class StateOfAContext(Network):
+    """Hands its input through, but for the first value: the number of pictures that a context shared by all batches
+    was last given. As TensorRT does, it takes note of that while work is queued, not when the work is done.
+    """
+
+    def __init__(self, session: FrameSession) -> None:
+        super().__init__(batches=(1, 4))
+        self.memory = session.zeroed(4)
+        noted = (ctypes.c_float * 1).from_address(self.memory.address)
+        self.context = ShapedContext(
+            SimpleNamespace(set_input_shape=lambda _, shape: noted.__setitem__(0, shape[0]) is None), "images"
+        )
+
+    def bind(self, session: FrameSession, batch: int, index: int) -> Bound:
+        return BoundToAContext(self, session, batch)
+
+
+class BoundToAContext(Bound):
+    def __init__(self, network: StateOfAContext, session: FrameSession, batch: int) -> None:
+        super().__init__(network, session, batch)
+        self._network, self._batch, self._changes = network, batch, -1
+
+    @property
+    def is_stale(self) -> bool:  # type: ignore[override]
+        return self._changes != self._network.context.changes
+
+    def enqueue(self) -> None:
+        assert self._network.context.set_shape((self._batch,))
+        self._changes = self._network.context.changes
+        super().enqueue()
+        call("cuMemcpyDtoHAsync_v2", self.outputs[0].address, self._network.memory.address, 4, 0)
+
+
+def test_what_does_not_hold_any_more_is_recorded_again(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = FrameKernels.prepare
+    recorded: list[int] = []
+
+    def with_frames_of_no_size(self: FrameKernels, session: FrameSession, staged: int, *rest: Any) -> None:
+        capacity, *_, batch = rest
+        for index in range(batch):
+            # What lay there may name tables of a size that is not kept any more.
+            assert not any((ctypes.c_uint8 * HEADER_BYTES).from_address(staged + index * capacity))
+        recorded.append(batch)
+        prepare(self, session, staged, *rest)
+
+    monkeypatch.setattr(FrameKernels, "prepare", with_frames_of_no_size)
+    session = FrameSession(0)
+    with session.current():
+        network = StateOfAContext(session)
+    path = opened(network, head="detr", tell=print)
+    inputs = [Preprocessor(LETTERBOX)(decode_frame(frame))[0].copy() for frame in FRAMES]
+    for count in (1, 4, 1, 1, 2, 4, 4, 1):
+        found = path.run(FRAMES[:count], CHOICE).found
+        assert found[0][0].flat[0] == count
+        for one, expected in zip(found, inputs, strict=False):
+            np.testing.assert_array_equal(one[0].flat[1:], expected.flat[1:])
+    # Twice for each: a trial run and the recording. Once at first, again for larger frames, then at every change.
+    assert recorded.count(1) == 2 * 4 and recorded.count(4) == 2 * 3 and recorded.count(2) == 2 * 2
+    path.close()
+    with session.current():
+        network.memory.close()
+    session.close()
 
 
 def test_two_threads_copy_a_large_batch_from_ordinary_memory(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

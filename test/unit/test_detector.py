@@ -146,6 +146,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> type[Recording]:
     monkeypatch.setitem(BACKENDS, "recording", f"{__name__}:Recording")
     monkeypatch.setattr(Recording, "closed", 0)
     monkeypatch.setattr(Recording, "input_spec", Recording.input_spec)
+    monkeypatch.setattr(Recording, "least_batch", Recording.least_batch)
     return Recording
 
 
@@ -170,6 +171,18 @@ def test_model_file_and_network_must_agree_on_the_size(
     with pytest.raises(BackendError, match=r"is to be run on \(3, 320, 320\).*but the network takes images"):
         Detector.open(fake_model, "recording")
     assert recording.closed == 1
+
+
+def test_fewer_pictures_than_the_least_are_filled_up(recording: type[Recording], fake_model: ModelFile) -> None:
+    recording.input_spec = TensorSpec("images", "float32", (None, 3, 320, 320))
+    picture = np.ones((1, 3, 320, 320), np.float32)
+    for least, taken in ((0, 1), (4, 4), (1, 1)):
+        recording.least_batch = least  # type: ignore[assignment]
+        with create_backend(BackendRequest.parse("recording"), fake_model) as backend:
+            with pytest.raises(BackendError, match="recorded"):
+                backend.infer(picture)
+        assert recording.received.shape == (taken, 3, 320, 320)
+        assert recording.received[:1].all() and not recording.received[1:].any()
 
 
 def test_a_network_of_whole_numbers_gets_pixels_or_is_refused(

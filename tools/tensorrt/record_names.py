@@ -8,6 +8,7 @@ Run it with the Python version that the wheels are for.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -88,12 +89,15 @@ def _lines(command: list[str], pattern: str) -> list[str]:
 
 def main() -> int:
     """Writes the record of all wheels given."""
-    out, *wheels = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("wheels", type=Path, nargs="+")
+    args = parser.parse_args()
     names: dict[str, dict[str, list[str]]] = {}
-    for wheel in wheels:
-        names |= record(Path(wheel))
-    Path(out).write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
-    print(f"{out}: {', '.join(sorted(names))}")
+    for wheel in args.wheels:
+        names |= record(wheel)
+    args.out.write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
+    print(f"{args.out}: {', '.join(sorted(names))}")
     return 0
 
 

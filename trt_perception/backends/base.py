@@ -179,13 +179,13 @@ class Backend(abc.ABC):
     def infer(self, batch: AnyArray) -> RawOutputs:
         """Runs the network on one NCHW tensor of the type and shape of the first input.
 
-        Where the network's batch is fixed, fewer pictures are enough: zeros fill it up, and the outputs' first axis is
-        cut to the pictures given. Raises BackendError when the tensor does not fit, when the backend is not open, or
+        Fewer pictures than `least_batch` are enough: zeros fill it up, and the outputs' first axis is cut to the
+        pictures given. Raises BackendError when the tensor does not fit, when the backend is not open, or
         when the run fails; the backend stays open. A tensor that is not contiguous is copied first.
         """
         if self._fitting != (batch.shape, batch.dtype):
             spec = self.info.inputs[0]
-            places = _fixed_batch(self.info.inputs)
+            places = self.least_batch
             if 1 <= len(batch) < places and _fits(batch.shape[1:], spec.shape[1:]):
                 return self._infer_filled_up(batch, places)
             if batch.dtype != np.dtype(spec.dtype) or not _fits(batch.shape, spec.shape):
@@ -195,7 +195,7 @@ class Backend(abc.ABC):
         return self._infer(np.ascontiguousarray(batch))
 
     def _infer_filled_up(self, batch: AnyArray, places: int) -> RawOutputs:
-        """infer() on a network whose batch is fixed at more pictures than there are."""
+        """infer() on a network that takes more pictures than there are."""
         count = len(batch)
         whole = np.zeros((places, *batch.shape[1:]), batch.dtype)
         whole[:count] = batch
@@ -214,6 +214,11 @@ class Backend(abc.ABC):
     def max_batch(self) -> int | None:
         """How many pictures infer() takes at once, None for any number; raises BackendError before open()."""
         return self.info.inputs[0].shape[0]
+
+    @property
+    def least_batch(self) -> int:
+        """How many pictures the network takes at least; 0 for any number."""
+        return _fixed_batch(self.info.inputs)
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """The short way for whole frames on this open backend's device, valid until close(); hold the backend as long.

@@ -139,11 +139,7 @@ class TensorRtBackend(Backend):
         precision, model = self.request.precision, self.model
         picture = model.input.batch_shape if model is not None else None
         if self.artifact.suffix.lower() == _ONNX_SUFFIX:
-            try:
-                digest = onnx_digest(self.artifact)
-            except ModelFileError as error:
-                raise BackendError(str(error)) from error
-            wanted = key_here(digest, precision or DEFAULT_PRECISION, trt, gpu)
+            wanted = key_here(onnx_digest(self.artifact), precision or DEFAULT_PRECISION, trt, gpu)
             settings: TensorRtSettings = self.settings
             cache, host_code = settings.cache_directory, settings.engine_host_code_allowed
             source = model.path if model is not None else None
@@ -154,7 +150,11 @@ class TensorRtBackend(Backend):
         if manifest is None:
             return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
         precision = precision or manifest.key.precision
-        wanted = key_here(manifest.key.onnx_sha256, precision, trt, gpu)
+        # A network that was exported anew since then must not run as it was before.
+        source_onnx = model.artifacts.get(ONNX) if model is not None else None
+        there = source_onnx is not None and source_onnx.path.is_file()
+        digest = onnx_digest(source_onnx.path) if source_onnx is not None and there else manifest.key.onnx_sha256
+        wanted = key_here(digest, precision, trt, gpu)
         problem = named_engine_problem(self.artifact, wanted, picture)
         if problem is not None:
             source = model.path if model is not None and ONNX in model.artifacts else None
@@ -191,14 +191,25 @@ class TensorRtBackend(Backend):
             shared = settings.mapped_memory == "on" or (settings.mapped_memory == AUTO and session.integrated)
             try:
                 network = EngineNetwork(self._runner, plan.input)
+                streams = self._streams(self._runner)
                 path = CudaFramePath(
-                    network, session, plan, self._turn, tell=self._teller(), streams=settings.streams, shared=shared
+                    network, session, plan, self._turn, tell=self._teller(), streams=streams, shared=shared
                 )
             except BackendError as error:
                 return str(error)
             self._runner.close_first(path.close)
             self._paths[plan] = path
         return path
+
+    def _streams(self, runner: EngineRunner) -> int:
+        settings: TensorRtSettings = self.settings
+        if settings.streams == 1 or runner.has_further_contexts or runner.range.largest[0] > 1:
+            return settings.streams
+        self._add_notes(
+            f"one stream instead of {settings.streams}: the engine's sizes are free, and before TensorRT 10 only one "
+            "execution context may use them; build it from an ONNX of fixed size, or with a batch (--maxShapes)"
+        )
+        return 1
 
     def _teller(self) -> Callable[[str], None]:
         """Takes notes without keeping the backend alive: the net is for one that was dropped."""
@@ -216,6 +227,11 @@ class TensorRtBackend(Backend):
         """As far as the engine's profile goes."""
         free = super().max_batch is None
         return self._runner.range.largest[0] if free and self._runner is not None else super().max_batch
+
+    @property
+    def least_batch(self) -> int:
+        """As far as the engine's profile goes."""
+        return self._runner.range.smallest[0] if self._runner is not None else super().least_batch
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:

@@ -75,6 +75,8 @@ class TorchNetwork:
 class BoundTorch:
     """See BoundNetwork."""
 
+    is_stale = False
+
     def __init__(self, network: TorchNetwork, session: FrameSession, batch: int) -> None:
         torch = network.torch
         self._network = network

@@ -53,14 +53,14 @@ def box_tensors(model: bytes) -> frozenset[str]:
     return frozenset(boxes)
 
 
-def last_weighted(model: bytes) -> tuple[str, ...]:
-    """Names of the convolutions and matrix products behind which there is no further one.
+def last_weighted(model: bytes) -> tuple[OnnxNode, ...]:
+    """The convolutions and matrix products behind which there is no further one.
 
     What they give becomes boxes and scores directly: 127 steps are too few for that. Raises ModelFileError.
     """
     nodes = _top_level(model)
     needed = _needed_by_heavy(nodes)
-    return tuple(n.name for n in nodes if n.op_type in _WEIGHTED and n.name and not needed.intersection(n.outputs))
+    return tuple(n for n in nodes if n.op_type in _WEIGHTED and not needed.intersection(n.outputs))
 
 
 def _top_level(model: bytes) -> list[OnnxNode]:

@@ -50,8 +50,11 @@ class _Reader:
         return None if tensor is None else {self._input_name: tensor}
 
 
-def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str] = ()) -> bytes:
-    """The model with Q/DQ pairs around its convolutions and matrix products; `keep`: node names left as they are.
+def add_quantization(
+    onnx: Path, images: CalibrationImages, keep: Collection[str] = (), keep_tensors: Collection[str] = ()
+) -> bytes:
+    """The model with Q/DQ pairs around its convolutions and matrix products, but for the nodes of those names and for
+    those that give these tensors.
 
     ONNX Runtime's static quantisation with symmetric per-channel INT8 weights and symmetric INT8 activations, which
     is what TensorRT accepts; it runs the model on the CPU over the pictures. Raises PerceptionError.
@@ -74,8 +77,9 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
         try:
             # ONNX Runtime prints its progress to standard output, which belongs to the command's own result.
             with redirect_stdout(sys.stderr):
+                source, kept = _with_names(onnx, keep_tensors, Path(folder))
                 quantization.quantize_static(
-                    str(onnx),
+                    str(source),
                     str(target),
                     reader,
                     quant_format=quantization.QuantFormat.QDQ,
@@ -84,7 +88,7 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
                     activation_type=quantization.QuantType.QInt8,
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=quantization.CalibrationMethod.Entropy,
-                    nodes_to_exclude=list(keep),
+                    nodes_to_exclude=[*keep, *kept],
                     extra_options=_FOR_TENSORRT,
                 )
         except PerceptionError:
@@ -99,6 +103,20 @@ def add_quantization(onnx: Path, images: CalibrationImages, keep: Collection[str
         model = load_onnx(target.read_bytes())
     state_kernel_shapes(model)
     return bytes(model.SerializeToString())
+
+
+def _with_names(onnx: Path, tensors: Collection[str], folder: Path) -> tuple[Path, list[str]]:
+    """The names of the nodes that give these tensors, and the model, or a copy in `folder` where they had none."""
+    model = onnx.read_bytes()
+    givers = [node for node in read_nodes(model) if node.top_level and not set(tensors).isdisjoint(node.outputs)]
+    if all(node.name for node in givers):
+        return onnx, [node.name for node in givers]
+    proto = load_onnx(model, onnx.parent)
+    for giver in givers:
+        proto.graph.node[giver.index].name = giver.name or f"not_quantised_{giver.index}"
+    copy = folder / "named.onnx"
+    copy.write_bytes(proto.SerializeToString())
+    return copy, [proto.graph.node[giver.index].name for giver in givers]
 
 
 def _require_names(model: bytes, names: Collection[str]) -> None:

@@ -51,8 +51,10 @@ def prepare_source(trt: TensorRt, options: BuildOptions, model: bytes, images: C
                 "--int8 needs pictures of what the camera sees: give --calibImages=FOLDER, or with TensorRT up to 10 a "
                 "calibration cache, --calib=FILE"
             )
-        last = [name for name in last_weighted(model) if options.fp32_boxes and name not in options.layer_precisions]
-        model = add_quantization(options.onnx, images, keep=[*lower, *last])
+        last = last_weighted(model) if options.fp32_boxes else ()
+        model = add_quantization(
+            options.onnx, images, lower, [n.outputs[0] for n in last if n.name not in options.layer_precisions]
+        )
         notes.append(f"INT8 by Q/DQ nodes, ranges from {len(images.files)} pictures")
     has_ranges = options.calib is not None and options.calib.is_file()
     if calibrate and images is None and not has_ranges:

@@ -36,10 +36,13 @@ def advice_for(node: Node, topic: str, image_name: str) -> str:
 
 
 def _published(node: Node, message_type: type[Any]) -> list[str]:
-    """Topics of that type which another node publishes."""
+    """Topics on which another node publishes that type; that somebody subscribes to it there is not enough."""
+    wanted = type_name(message_type)
     own = {name for name, _ in node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())}
     return sorted(
         name
         for name, types in node.get_topic_names_and_types()
-        if type_name(message_type) in types and name not in own and node.count_publishers(name) > 0
+        if wanted in types
+        and name not in own
+        and any(info.topic_type == wanted for info in node.get_publishers_info_by_topic(name))
     )

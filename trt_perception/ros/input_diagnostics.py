@@ -121,8 +121,12 @@ class InputDiagnostics:
             return f"{camera.topic} is published as {', '.join(types)}, not as {wanted}; {self._advice()}"
         if camera.link.incompatible_policy is not None:
             return camera.incompatibility()
-        reliable = any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in publishers)
-        hint = "" if reliable else "; large best-effort images are lost without config/fastdds_shm.xml in every process"
+        # By default this subscription is best effort, so that a reliable camera's images get lost as well.
+        me = self._node.get_name(), self._node.get_namespace()
+        readers = self._node.get_subscriptions_info_by_topic(camera.subscribed_name)
+        own = [info for info in readers if (info.node_name, info.node_namespace) == me]
+        reliable = all(i.qos_profile.reliability == ReliabilityPolicy.RELIABLE for i in (*publishers, *own))
+        hint = "" if reliable else "; large images are lost without config/fastdds_shm.xml in every process"
         return f"{camera.topic} has {len(publishers)} publisher(s) but no image arrives{hint}"
 
     def _advice(self) -> str:

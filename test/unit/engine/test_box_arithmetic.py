@@ -40,8 +40,10 @@ def test_yolov8_from_distances_on() -> None:
 
 
 def test_the_last_weighted_operators_are_those_that_boxes_and_scores_come_from() -> None:
-    assert last_weighted(yolov8_tail()) == ("conv_score_map", "conv_sides_map")
-    assert last_weighted(conv_model()) == ("second",)
+    assert [node.name for node in last_weighted(yolov8_tail())] == ["conv_score_map", "conv_sides_map"]
+    assert [node.name for node in last_weighted(conv_model())] == ["second"]
+    nameless = last_weighted(yolov8_tail(named=False))
+    assert [(node.name, *node.outputs) for node in nameless] == [("", "score_map"), ("", "sides_map")]
 
 
 def test_what_the_model_says_is_int8_is_left_alone() -> None:

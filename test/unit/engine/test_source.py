@@ -157,6 +157,19 @@ def test_a_layer_kept_out_of_int8_is_not_quantised(options: BuildOptions, images
         quantised(layer_precisions={"third": "fp32"})
 
 
+def test_the_last_convolutions_are_left_alone_whether_they_have_names_or_not(
+    options: BuildOptions, images: CalibrationImages
+) -> None:
+    proto = load_from_string(options.onnx.read_bytes())
+    for node in proto.graph.node:
+        node.name = ""
+    options.onnx.write_bytes(proto.SerializeToString())
+    wanted = replace(options, int8=True, int8_method="qdq")
+    source = prepare_source(fake_tensorrt(NEWEST), wanted, options.onnx.read_bytes(), images)
+    first, last = (node for node in read_nodes(source.model) if node.op_type == "Conv")
+    assert first.inputs[0] != "images" and last.inputs[1] == "w2"
+
+
 def test_11_has_no_calibrator(options: BuildOptions, images: CalibrationImages) -> None:
     wanted = replace(options, int8=True, int8_method="calibrate")
     with pytest.raises(PerceptionError, match="--int8Method=qdq"):

@@ -34,7 +34,8 @@ class FakeCuda:
     def Device(self, index: int) -> FakeDevice:
         return FakeDevice(self, index)
 
-    def Stream(self) -> FakeStream:
+    def Stream(self, flags: int) -> FakeStream:
+        assert flags == 1  # CU_STREAM_NON_BLOCKING
         return FakeStream(self)
 
     def mem_alloc(self, size: int) -> FakeMemory:

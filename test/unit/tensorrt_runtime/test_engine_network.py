@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.tensorrt_runtime.engine_network import EngineNetwork
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
 from trt_perception.backends.tensorrt_runtime.engine_tensors import InputRange
+from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
 from trt_perception.errors import BackendError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import TensorSpec
@@ -24,18 +25,24 @@ class Runner:
     range = InputRange((1, 3, 32, 32), (1, 3, 64, 64), (4, 3, 128, 128))
     inputs = (TensorSpec("images", "float32", (None, 3, None, None)),)
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_further_contexts: bool = False) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.has_further_contexts = has_further_contexts
+        self.context = self.further_context()
 
-    def set_shape(self, shape: tuple[int, ...], context: Any) -> tuple[TensorSpec, ...]:
+    def further_context(self) -> ShapedContext:
+        return ShapedContext(SimpleNamespace(set_input_shape=lambda name, shape: shape[0] <= 4), "images")
+
+    def set_shape(self, shape: tuple[int, ...], context: ShapedContext) -> tuple[TensorSpec, ...]:
+        assert context.set_shape(shape)
         self.shapes.append(shape)
         return (TensorSpec("output0", "float32", (shape[0], 7, shape[2] * shape[3] // 64)),)
 
     def inference(
-        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: Any
+        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: ShapedContext
     ) -> Callable[[], None]:
         self.shapes.append(shape)
-        return lambda: None
+        return lambda: None if context.set_shape(shape) else pytest.fail("refused")
 
 
 SESSION = cast(
@@ -53,6 +60,40 @@ def test_the_input_is_of_the_size_that_pictures_are_prepared_for() -> None:
     assert [output.shape for output in bound.outputs] == [(2, 7, 96)]
     assert runner.shapes == [(2, 3, 64, 96)] * 2
     bound.close()
+
+
+def test_batches_that_share_a_context_are_recorded_again_after_one_another() -> None:
+    network = EngineNetwork(cast(EngineRunner, Runner()), InputSpec(64, 64))
+    one = network.bind(SESSION, 1, 0)
+    one.enqueue()
+    assert not one.is_stale
+    four = network.bind(SESSION, 4, 0)
+    assert one.is_stale
+    four.enqueue()
+    assert not four.is_stale
+    one.enqueue()
+    # Its shape is what it was when it was recorded, what TensorRT keeps for it need not be.
+    four.enqueue()
+    assert one.is_stale and not four.is_stale
+    one.close()
+    assert not one.is_stale
+
+
+def test_batches_with_contexts_of_their_own_do_not_disturb_each_other() -> None:
+    network = EngineNetwork(cast(EngineRunner, Runner(has_further_contexts=True)), InputSpec(64, 64))
+    bound = [network.bind(SESSION, batch, 0) for batch in (1, 4, 2)]
+    for _ in range(2):
+        for each in bound:
+            each.enqueue()
+    assert not any(each.is_stale for each in bound)
+
+
+def test_a_refused_shape_is_asked_for_again() -> None:
+    context = Runner().context
+    assert context.set_shape((1, 3, 64, 64)) and not context.set_shape((8, 3, 64, 64))
+    assert context.changes == 2
+    assert context.set_shape((1, 3, 64, 64))
+    assert context.changes == 3
 
 
 def test_a_size_that_the_engine_was_not_built_for_is_a_reason() -> None:

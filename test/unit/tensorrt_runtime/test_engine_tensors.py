@@ -32,6 +32,9 @@ class Engine:
     def get_tensor_dtype(self, name: str) -> Any:
         return SimpleNamespace(name=self._tensors[name][1])
 
+    def get_tensor_format(self, name: str) -> Any:
+        return SimpleNamespace(name="CHW32" if name == "padded" else "LINEAR")
+
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self._tensors[name][2]
 
@@ -65,6 +68,7 @@ def test_free_axes_have_the_range_of_the_first_profile() -> None:
     ("tensors", "words"),
     [
         ({"images": ("in", "FP8", (1, 3, 8, 8))}, "its tensor images is FP8; FLOAT, HALF"),
+        ({"padded": ("in", "HALF", (1, 3, 8, 8))}, "its tensor padded is laid out as CHW32; .*--inputIOFormats"),
         ({"boxes": ("out", "FLOAT", (1, 7, 9))}, r"it has 0 inputs \(\); a detector's network takes one"),
         (
             {"a": ("in", "FLOAT", (1,)), "b": ("in", "FLOAT", (2,))},

@@ -50,6 +50,7 @@ ALWAYS = {
     "ICudaEngine": [
         "create_execution_context",
         "get_tensor_dtype",
+        "get_tensor_format",
         "get_tensor_mode",
         "get_tensor_name",
         "get_tensor_profile_shape",

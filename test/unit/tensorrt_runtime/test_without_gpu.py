@@ -6,14 +6,16 @@ import ctypes
 import gc
 import hashlib
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from test.unit.engine.onnx_models import conv_model
 from test.unit.tensorrt_runtime.fake_tensorrt import fake_tensorrt
 from trt_perception.backend_request import BackendRequest
-from trt_perception.backends import tensorrt_backend
+from trt_perception.backends import create_backend, tensorrt_backend
 from trt_perception.backends.base import BackendInfo
 from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
@@ -21,7 +23,12 @@ from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
+from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
 from trt_perception.errors import BackendError, BackendUnavailableError
+from trt_perception.external_data import onnx_digest
+from trt_perception.model_file import Artifact
+from trt_perception.models import load_model
+from trt_perception.types import TensorSpec
 
 
 def driver_is_here() -> bool:
@@ -137,6 +144,9 @@ class Bound:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
 
+    def is_stale(self, context: object) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -145,6 +155,7 @@ def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyP
     notes: list[str] = []
     runner = EngineRunner.__new__(EngineRunner)
     runner._tell, runner._want_graph, runner._bound = notes.append, True, None
+    runner._context = ShapedContext(None, "images")
     monkeypatch.setattr(runner, "_bind", Bound)
     for shape in ((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8)):
         assert runner._bound_for(shape).shape == shape
@@ -176,3 +187,50 @@ def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
             TensorRtBackend(request, engine, settings={"engine_host_code_allowed": allowed}).open()
     assert given == [False, True]
     assert "set tensorrt.engine_host_code_allowed to true" in explain("API Usage Error (host code is not allowed)")
+
+
+def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine, onnx = tmp_path / "m.engine", tmp_path / "m.onnx"
+    engine.write_bytes(b"plan")
+    onnx.write_bytes(conv_model())
+    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
+    key = EngineKey(onnx_digest(onnx), "8.6.0", gpu.name, gpu.compute_capability, "fp16")
+    manifest_path(engine).write_text(EngineManifest(key, hashlib.sha256(b"plan").hexdigest(), 4, str(onnx)).to_json())
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise BackendError("far enough")
+
+    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
+    monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: fake_tensorrt((8, 6, 0)))
+    monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
+    monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
+    model = replace(load_model("digits"), artifacts={"engine": Artifact(engine), "onnx": Artifact(onnx)})
+
+    def opened() -> None:
+        create_backend(BackendRequest.parse("tensorrt"), model).open()
+
+    with pytest.raises(BackendError, match="far enough"):
+        opened()
+    onnx.write_bytes(conv_model(channels=8))
+    with pytest.raises(
+        BackendError, match=r"onnx_sha256: built with .*; build it again with `.*--saveEngine .*m\.engine"
+    ):
+        opened()
+    # Without the file there is nothing to compare with.
+    onnx.unlink()
+    with pytest.raises(BackendError, match="far enough"):
+        opened()
+
+
+@pytest.mark.parametrize(
+    ("version", "shape", "several"),
+    [((8, 6), (1, 3, 8, 8), True), ((8, 6), (None, 3, 8, 8), False), ((10, 0), (None, 3, 8, 8), True)],
+)
+def test_only_one_context_may_use_free_sizes_before_10(
+    version: tuple[int, int], shape: tuple[int | None, ...], several: bool
+) -> None:
+    runner = EngineRunner.__new__(EngineRunner)
+    runner._trt, runner.inputs = fake_tensorrt(version), (TensorSpec("images", "float32", shape),)
+    assert runner.has_further_contexts == several

@@ -41,6 +41,11 @@ class BoundNetwork(Protocol):
         """True: enqueue() may be recorded with the stream as part of a CUDA graph. False: it launches by itself."""
         ...
 
+    @property
+    def is_stale(self) -> bool:
+        """True: what was recorded of it does not hold any more, and enqueue() is to be recorded again."""
+        ...
+
     def enqueue(self) -> None:
         """Queues one inference, or does it; raises BackendError."""
         ...

@@ -43,14 +43,12 @@ _GROWTH = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class _Recorded:
-    """Staging memory for frames of up to `capacity` bytes and the graphs that read it: one, or, around a network that
-    launches itself, one before and one after it.
-    """
+class _Room:
+    """Staging memory for frames of up to `capacity` bytes, which the device reads at `address`."""
 
     capacity: int
     staging: FrameStaging
-    graphs: tuple[Graph, ...]
+    address: int
     owned: ExitStack
 
 
@@ -83,7 +81,9 @@ class FrameSlot:
         self._shared = shared
         self._shared_work = shared_work
         self._choice = choice
-        self._recorded: _Recorded | None = None
+        self._room: _Room | None = None
+        # One, or, around a network that launches itself, one before and one after it.
+        self._graphs: tuple[Graph, ...] = ()
         self._frames = 0
         self.span_ns = (0, 0)
         with ExitStack() as undo:
@@ -114,7 +114,8 @@ class FrameSlot:
                 undo.enter_context(closing(session.zeroed(size))) for size in sizes
             )
             self._begun, self._uploaded = (undo.enter_context(closing(TimingEvent())) for _ in range(2))
-            self._record(_ALIGNMENT)
+            self._make_room(_ALIGNMENT)
+            self._record()
             self._undo = undo.pop_all()
 
     def stage(
@@ -125,22 +126,23 @@ class FrameSlot:
         addresses: of the frames' buffers.
         """
         needed = max([geometry.staged_bytes for geometry in geometries])
-        if self._recorded is None or self._recorded.capacity < needed:
-            self._record(needed)
-        recorded = self._recorded
-        assert recorded is not None
+        if self._room is None or self._room.capacity < needed:
+            self._make_room(needed)
+        if not self._graphs or self._network.is_stale:
+            self._record()
+        room = self._room
+        assert room is not None
         self._frames = len(frames)
         self._start_ns = time.monotonic_ns()
         stream = self._session.stream_handle
         self._begun.record(stream)
         with stage("upload"):
-            recorded.staging.bring(frames, geometries, addresses)
+            room.staging.bring(frames, geometries, addresses)
         self._uploaded.record(stream)
 
     def launch(self) -> None:
         """Queues everything from the staged bytes to the results on the host."""
-        assert self._recorded is not None
-        before, *after = self._recorded.graphs
+        before, *after = self._graphs
         before.launch(self._session.stream_handle)
         for graph in after:
             self._network.enqueue()
@@ -184,9 +186,15 @@ class FrameSlot:
         self._undo.close()
 
     def _forget(self) -> None:
-        if self._recorded is not None:
-            self._recorded.owned.close()
-            self._recorded = None
+        self._forget_graphs()
+        if self._room is not None:
+            self._room.owned.close()
+            self._room = None
+
+    def _forget_graphs(self) -> None:
+        graphs, self._graphs = self._graphs, ()
+        for graph in graphs:
+            graph.close()
 
     def _found(self, index: int) -> Survivors | RawFrameOutputs:
         if self._chosen is not None:
@@ -208,39 +216,47 @@ class FrameSlot:
         for memory, output in zip(self._raw_memory, self._network.outputs, strict=True):
             self._session.download(memory.address, output.address, memory.size)
 
-    def _record(self, needed: int) -> None:
-        """New staging memory with room for `needed` bytes a frame, and the graphs over it."""
+    def _make_room(self, needed: int) -> None:
+        """New staging memory with room for `needed` bytes a frame; graphs over the old one go."""
         self._forget()
         capacity = -(-needed // _GROWTH) * _GROWTH if needed > _GROWTH else -(-needed // _ALIGNMENT) * _ALIGNMENT
-        stream = self._session.stream_handle
         with ExitStack() as undo:
             host = self._session.host_memory(capacity * self._batch)
             undo.callback(host.close)
-            # Zeros are frames of no size: for the trial run and for the recording, which read headers.
             device = None if self._shared else self._session.zeroed(host.size)
             if device is not None:
                 undo.callback(device.close)
             staged = host.device_address if device is None else device.address
-
-            def before() -> None:
-                tensor, times = self._network.input.address, self._times.address
-                self._kernels.prepare(self._session, staged, capacity, tensor, times, self._input, self._batch)
-
-            def whole() -> None:
-                before()
-                self._network.enqueue()
-                self._queue_after()
-
-            # The first run loads kernels lazily, which a recording does not allow.
-            whole()
-            self._session.synchronize()
-            graphs = []
-            for work in (whole,) if self._network.recordable else (before, self._queue_after):
-                graphs.append(_recorded(stream, work))
-                undo.callback(graphs[-1].close)
             address = None if device is None else device.address
             staging = FrameStaging(self._session, host, address, self._batch, self._shared_work)
-            self._recorded = _Recorded(capacity, staging, tuple(graphs), undo.pop_all())
+            self._room = _Room(capacity, staging, staged, undo.pop_all())
+
+    def _record(self) -> None:
+        """The graphs over the staging memory, made with frames of no size in it."""
+        self._forget_graphs()
+        room = self._room
+        assert room is not None
+        room.staging.clear()
+
+        def before() -> None:
+            tensor, times = self._network.input.address, self._times.address
+            self._kernels.prepare(self._session, room.address, room.capacity, tensor, times, self._input, self._batch)
+
+        def whole() -> None:
+            before()
+            self._network.enqueue()
+            self._queue_after()
+
+        # The first run loads kernels lazily and lets libraries take note of sizes, which a recording does not allow.
+        whole()
+        self._session.synchronize()
+        graphs: list[Graph] = []
+        with ExitStack() as undo:
+            for work in (whole,) if self._network.recordable else (before, self._queue_after):
+                graphs.append(_recorded(self._session.stream_handle, work))
+                undo.callback(graphs[-1].close)
+            undo.pop_all()
+        self._graphs = tuple(graphs)
 
     def _queue_after(self) -> None:
         results = self._results.device_address

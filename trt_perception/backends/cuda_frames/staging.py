@@ -144,6 +144,12 @@ class FrameStaging:
                 self._send_header(_NOTHING, index * self._capacity)
                 self._headers[index] = _NOTHING
 
+    def clear(self) -> None:
+        """Makes every place border, which names no tables that may be gone."""
+        for index in range(len(self._headers)):
+            self._send_header(_NOTHING, index * self._capacity)
+            self._headers[index] = _NOTHING
+
     def _worth_sharing(self, geometries: Sequence[GeometryOnDevice]) -> Sequence[int]:
         """Which frames two threads copy; not page-locked ones, whose geometry keeps what is being queued."""
         if self._shared_work is None:

@@ -83,6 +83,7 @@ class BoundTensors:
     """A BoundNetwork: a session, its input and its outputs at fixed addresses."""
 
     channels_last = False
+    is_stale = False
 
     def __init__(self, runner: Session, session: FrameSession, sessions: Sessions, image: TensorSpec) -> None:
         """image: of the input, whole. Allocates, binds, runs a few times and tries whether a run can be recorded;

@@ -17,6 +17,9 @@ from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.errors import BackendError, BackendUnavailableError
 from trt_perception.types import AnyArray
 
+# cuda.h: CU_STREAM_NON_BLOCKING keeps clear of the default stream, whose users would disturb a recording.
+_NON_BLOCKING = 1
+
 _contexts: dict[int, Any] = {}
 _contexts_lock = threading.Lock()
 
@@ -83,7 +86,7 @@ class CudaSession:
         try:
             self._context = _primary_context(device_index)
             with self.current():
-                self._stream: Any = self._cuda.Stream()
+                self._stream: Any = self._cuda.Stream(_NON_BLOCKING)
         except self._cuda.Error as error:
             raise BackendError(f"cuda:{device_index} cannot be used: {explain(str(error))}") from error
 

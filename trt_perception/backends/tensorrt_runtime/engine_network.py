@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
 from trt_perception.backends.cuda_frames.network import DeviceTensor
 from trt_perception.backends.cuda_frames.session import FrameSession
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
 from trt_perception.errors import BackendError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import TensorSpec
@@ -22,7 +22,9 @@ class BoundEngine:
     channels_last = False
     recordable = True
 
-    def __init__(self, runner: EngineRunner, session: FrameSession, shape: tuple[int, ...], context: Any) -> None:
+    def __init__(
+        self, runner: EngineRunner, session: FrameSession, shape: tuple[int, ...], context: ShapedContext
+    ) -> None:
         given = runner.inputs[0]
         specs = (TensorSpec(given.name, given.dtype, shape), *runner.set_shape(shape, context))
         with ExitStack() as undo:
@@ -32,16 +34,24 @@ class BoundEngine:
             self._inference: Callable[[], None] | None = runner.inference(
                 session.stream_handle, shape, addresses, context
             )
+            self._context: ShapedContext | None = context
+            self._changes = context.changes
             self._undo = undo.pop_all()
+
+    @property
+    def is_stale(self) -> bool:
+        """See BoundNetwork; where batches share a context, each inference of another batch makes it so."""
+        return self._context is not None and self._context.changes != self._changes
 
     def enqueue(self) -> None:
         """See BoundNetwork."""
-        assert self._inference is not None
+        assert self._inference is not None and self._context is not None
         self._inference()
+        self._changes = self._context.changes
 
     def close(self) -> None:
         """See BoundNetwork; with the last use of its context that is freed."""
-        self._inference = None
+        self._inference = self._context = None
         self._undo.close()
 
 
@@ -62,8 +72,10 @@ class EngineNetwork:
         self.batches = (runner.range.smallest[0], runner.range.largest[0])
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundEngine:
-        """See DeviceNetwork; further streams take a context each, which has its own memory."""
-        context = self._runner.further_context() if index else None
+        """See DeviceNetwork; where batches are free each has a context of its own, if there can be such, as each
+        further stream has."""
+        apart = index > 0 or (self.batches[0] < self.batches[1] and self._runner.has_further_contexts)
+        context = self._runner.further_context() if apart else self._runner.context
         return BoundEngine(self._runner, session, (batch, *self._picture), context)
 
 

@@ -19,6 +19,7 @@ from trt_perception.backends.tensorrt_runtime.engine_tensors import as_delivered
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.layer_profiler import LayerProfiler
 from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_plugins
+from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
 from trt_perception.errors import BackendError
 from trt_perception.types import AnyArray, Float32Array, TensorSpec
@@ -26,7 +27,10 @@ from trt_perception.types import AnyArray, Float32Array, TensorSpec
 
 @dataclass(frozen=True)
 class _Bound:
-    """Buffers, events and, where it could be recorded, the graph for one input shape."""
+    """Buffers, events and, where it could be recorded, the graph for one input shape.
+
+    changes: of the context, when the graph was recorded.
+    """
 
     shape: tuple[int, ...]
     enqueue: Callable[[], None]
@@ -35,6 +39,11 @@ class _Bound:
     events: tuple[TimingEvent, ...]
     graph: Graph | None
     no_graph_reason: str | None
+    changes: int
+
+    def is_stale(self, context: ShapedContext) -> bool:
+        """True where the graph does not hold any more."""
+        return self.graph is not None and self.changes != context.changes
 
     def close(self) -> None:
         """Frees everything; called with the context current and the stream idle."""
@@ -79,16 +88,17 @@ class EngineRunner:
         self._bound: _Bound | None = None
         self._runtime: Any = None
         self._engine: Any = None
-        self._context: Any = None
+        self._context: ShapedContext | None = None
         self._before_closing: list[Callable[[], None]] = []
         try:
             with session.current():
-                self._load(plan, host_code=host_code)
+                context = self._load(plan, host_code=host_code)
                 if profile:
-                    self.profiler = LayerProfiler(trt.module, self._engine, self._context)
+                    self.profiler = LayerProfiler(trt.module, self._engine, context)
                 tensors = engine_tensors(self._engine, self._trt.module.TensorIOMode)
                 self.inputs, self.outputs = (tensors.input,), tensors.delivered
                 self.range, self._output_types = tensors.range, tensors.output_types
+                self._context = ShapedContext(context, tensors.input.name)
                 self._bound = self._bind(self.range.best)
         except BaseException:
             self.close()
@@ -104,32 +114,46 @@ class EngineRunner:
         """Context and stream that this engine runs on."""
         return self._session
 
-    def further_context(self) -> Any:
-        """Another execution context of the same engine, for work that overlaps; raises BackendError.
+    @property
+    def context(self) -> ShapedContext:
+        """The first of its execution contexts; whoever uses it shares it with run()."""
+        assert self._context is not None
+        return self._context
 
-        For engines of fixed shapes: those with free ones have one profile here, which one context may use at a time.
-        """
+    @property
+    def has_further_contexts(self) -> bool:
+        """Where sizes are free, the one profile is for one context at a time before TensorRT 10."""
+        return None not in self.inputs[0].shape or self._trt.dialect.shares_profiles
+
+    def further_context(self) -> ShapedContext:
+        """Another execution context, with memory of its own, where there are such; raises BackendError."""
         with collect() as messages:
             context = self._engine.create_execution_context()
-        if context is None:
-            size = self.device_memory_bytes / 2**20
-            raise BackendError(f"no room for one more execution context, {size:.0f} MiB: {explain(messages.summary())}")
-        return context
+            if context is None:
+                size = self.device_memory_bytes / 2**20
+                raise BackendError(
+                    f"no room for one more execution context, {size:.0f} MiB: {explain(messages.summary())}"
+                )
+            # Where nothing is free there is nothing to choose.
+            if None in self.inputs[0].shape and context.active_optimization_profile < 0:
+                if not context.set_optimization_profile_async(0, self._session.stream_handle):
+                    raise BackendError(f"no further execution context: {explain(messages.summary())}")
+                self._session.synchronize()
+        return ShapedContext(context, self.inputs[0].name)
 
-    def set_shape(self, shape: tuple[int, ...], context: Any = None) -> tuple[TensorSpec, ...]:
-        """Gives a context (its own when None) that input shape; the outputs then, with the types of their memory."""
-        context = context or self._context
-        if not context.set_input_shape(self.inputs[0].name, shape):
+    def set_shape(self, shape: tuple[int, ...], context: ShapedContext) -> tuple[TensorSpec, ...]:
+        """Gives a context that input shape; the outputs then, with the types of their memory."""
+        if not context.set_shape(shape):
             raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
         return tuple(
-            TensorSpec(name, dtype, self._output_shape(context, name)) for name, dtype in self._output_types.items()
+            TensorSpec(name, dtype, _output_shape(context, name)) for name, dtype in self._output_types.items()
         )
 
     def inference(
-        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: Any = None
+        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: ShapedContext
     ) -> Callable[[], None]:
         """What queues one inference of that shape; addresses: of every tensor by its name."""
-        return partial(self._enqueue, context or self._context, stream, shape, tuple(addresses.items()))
+        return partial(self._enqueue, context, stream, shape, tuple(addresses.items()))
 
     @property
     def device_memory_bytes(self) -> int:
@@ -195,7 +219,8 @@ class EngineRunner:
         session.close()
         self._session = None  # type: ignore[assignment]
 
-    def _load(self, plan: bytes, *, host_code: bool) -> None:
+    def _load(self, plan: bytes, *, host_code: bool) -> Any:
+        """Deserialises; the engine's first execution context."""
         library = self._trt.module
         with collect() as messages:
             load_plugins(library)
@@ -205,16 +230,17 @@ class EngineRunner:
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise BackendError(f"{self._trt} cannot load it: {explain(messages.summary())}")
-            self._context = self._engine.create_execution_context()
-            if self._context is None:
+            context = self._engine.create_execution_context()
+            if context is None:
                 size = self.device_memory_bytes / 2**20
                 raise BackendError(
                     f"{self._trt} cannot make an execution context, which needs {size:.0f} MiB on the GPU: "
                     f"{explain(messages.summary())}"
                 )
+        return context
 
     def _bound_for(self, shape: tuple[int, ...]) -> _Bound:
-        if self._bound is None or self._bound.shape != shape:
+        if self._bound is None or self._bound.shape != shape or self._bound.is_stale(self.context):
             if self._bound is not None:
                 self._bound.close()
                 self._bound = None
@@ -228,11 +254,11 @@ class EngineRunner:
         """Sets the shape, allocates, tells TensorRT the addresses, runs once and records the graph."""
         with ExitStack() as undo:
             given = TensorSpec(self.inputs[0].name, self.inputs[0].dtype, shape)
-            specs = (given, *self.set_shape(shape))
+            specs = (given, *self.set_shape(shape, self.context))
             buffers = [self._buffer(undo, spec) for spec in specs]
             source, *outputs = buffers
             addresses = {spec.name: buffer.address for spec, buffer in zip(specs, buffers, strict=True)}
-            enqueue = self.inference(self._session.stream_handle, shape, addresses)
+            enqueue = self.inference(self._session.stream_handle, shape, addresses, self.context)
             source.host.fill(0)
             events: list[TimingEvent] = []
             for _ in range(4):
@@ -243,7 +269,8 @@ class EngineRunner:
             self._session.synchronize()
             graph, reason = self._record(enqueue, source, outputs, events)
             undo.pop_all()
-        return _Bound(shape, enqueue, source, tuple(outputs), tuple(events), graph, reason)
+        changes = self.context.changes
+        return _Bound(shape, enqueue, source, tuple(outputs), tuple(events), graph, reason, changes)
 
     def _record(
         self, enqueue: Callable[[], None], source: Buffer, outputs: Sequence[Buffer], events: Sequence[TimingEvent]
@@ -294,21 +321,23 @@ class EngineRunner:
         undo.callback(buffer.close)
         return buffer
 
-    def _output_shape(self, context: Any, name: str) -> tuple[int, ...]:
-        size = tuple(context.get_tensor_shape(name))
-        if any(n < 0 for n in size):
-            raise BackendError(
-                f"the size of its output {name} depends on the data ({size}); export the model without NMS, which "
-                "runs after the network here"
-            )
-        return size
-
-    def _enqueue(self, context: Any, stream: int, shape: tuple[int, ...], addresses: Sequence[tuple[str, int]]) -> None:
+    def _enqueue(
+        self, context: ShapedContext, stream: int, shape: tuple[int, ...], addresses: Sequence[tuple[str, int]]
+    ) -> None:
         # Several users share one context, so that each says anew what it means.
-        context.set_input_shape(self.inputs[0].name, shape)
-        for name, address in addresses:
-            if not context.set_tensor_address(name, address):
-                raise BackendError(f"TensorRT refuses the memory for its tensor {name}")
         with collect() as messages:
-            if not context.execute_async_v3(stream):
-                raise BackendError(f"inference failed: {explain(messages.summary())}")
+            if not context.set_shape(shape):
+                raise BackendError(f"TensorRT refuses the input shape {shape}: {explain(messages.summary())}")
+            refused = context.enqueue(stream, addresses)
+            if refused is not None:
+                raise BackendError(f"{refused}: {explain(messages.summary())}")
+
+
+def _output_shape(context: ShapedContext, name: str) -> tuple[int, ...]:
+    size = context.shape_of(name)
+    if any(n < 0 for n in size):
+        raise BackendError(
+            f"the size of its output {name} depends on the data ({size}); export the model without NMS, which "
+            "runs after the network here"
+        )
+    return size

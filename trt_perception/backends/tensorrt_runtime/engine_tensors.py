@@ -51,7 +51,9 @@ class EngineTensors:
 
 
 def engine_tensors(engine: Any, modes: Any) -> EngineTensors:
-    """modes: TensorRT's TensorIOMode. Raises BackendError for types that NumPy lacks, and unless there is one input."""
+    """modes: TensorRT's TensorIOMode. Raises BackendError for types that NumPy lacks, for values that do not lie in
+    memory as in an array, and unless there is one input.
+    """
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for index in range(engine.num_io_tensors):
@@ -61,6 +63,13 @@ def engine_tensors(engine: Any, modes: Any) -> EngineTensors:
             raise BackendError(
                 f"its tensor {name} is {kind}; {', '.join(_DTYPES)} are supported: export the model with inputs "
                 "and outputs of one of these"
+            )
+        layout = engine.get_tensor_format(name).name
+        if layout != "LINEAR":
+            # Others pad channels: memory of the shape's size would be too small.
+            raise BackendError(
+                f"its tensor {name} is laid out as {layout}; build the engine without --inputIOFormats and "
+                "--outputIOFormats, or with :chw in them"
             )
         shape = tuple(n if n >= 0 else None for n in engine.get_tensor_shape(name))
         spec = TensorSpec(name, _DTYPES[kind], shape)
