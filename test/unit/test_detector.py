@@ -178,9 +178,9 @@ def test_fewer_pictures_than_the_least_are_filled_up(recording: type[Recording],
     picture = np.ones((1, 3, 320, 320), np.float32)
     for least, taken in ((0, 1), (4, 4), (1, 1)):
         recording.least_batch = least  # type: ignore[assignment]
-        with create_backend(BackendRequest.parse("recording"), fake_model) as backend:
-            with pytest.raises(BackendError, match="recorded"):
-                backend.infer(picture)
+        recorded = pytest.raises(BackendError, match="recorded")
+        with create_backend(BackendRequest.parse("recording"), fake_model) as backend, recorded:
+            backend.infer(picture)
         assert recording.received.shape == (taken, 3, 320, 320)
         assert recording.received[:1].all() and not recording.received[1:].any()
 

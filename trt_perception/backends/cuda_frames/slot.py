@@ -128,7 +128,10 @@ class FrameSlot:
         needed = max([geometry.staged_bytes for geometry in geometries])
         if self._room is None or self._room.capacity < needed:
             self._make_room(needed)
-        if not self._graphs or self._network.is_stale:
+        if self._network.is_stale:
+            # Queued one by one this time, which makes it fresh; where batches take turns it would be recorded in vain.
+            self._forget_graphs()
+        elif not self._graphs:
             self._record()
         room = self._room
         assert room is not None
@@ -142,6 +145,9 @@ class FrameSlot:
 
     def launch(self) -> None:
         """Queues everything from the staged bytes to the results on the host."""
+        if not self._graphs:
+            self._queue_all()
+            return
         before, *after = self._graphs
         before.launch(self._session.stream_handle)
         for graph in after:
@@ -234,29 +240,29 @@ class FrameSlot:
     def _record(self) -> None:
         """The graphs over the staging memory, made with frames of no size in it."""
         self._forget_graphs()
-        room = self._room
-        assert room is not None
-        room.staging.clear()
-
-        def before() -> None:
-            tensor, times = self._network.input.address, self._times.address
-            self._kernels.prepare(self._session, room.address, room.capacity, tensor, times, self._input, self._batch)
-
-        def whole() -> None:
-            before()
-            self._network.enqueue()
-            self._queue_after()
-
+        assert self._room is not None
+        self._room.staging.clear()
         # The first run loads kernels lazily and lets libraries take note of sizes, which a recording does not allow.
-        whole()
+        self._queue_all()
         self._session.synchronize()
         graphs: list[Graph] = []
         with ExitStack() as undo:
-            for work in (whole,) if self._network.recordable else (before, self._queue_after):
+            for work in (self._queue_all,) if self._network.recordable else (self._queue_before, self._queue_after):
                 graphs.append(_recorded(self._session.stream_handle, work))
                 undo.callback(graphs[-1].close)
             undo.pop_all()
         self._graphs = tuple(graphs)
+
+    def _queue_all(self) -> None:
+        self._queue_before()
+        self._network.enqueue()
+        self._queue_after()
+
+    def _queue_before(self) -> None:
+        room = self._room
+        assert room is not None
+        tensor, times = self._network.input.address, self._times.address
+        self._kernels.prepare(self._session, room.address, room.capacity, tensor, times, self._input, self._batch)
 
     def _queue_after(self) -> None:
         results = self._results.device_address
