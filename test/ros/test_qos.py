@@ -80,7 +80,8 @@ def test_an_override_that_is_no_policy_is_named(graph: Graph) -> None:
         return any(s.level == DiagnosticStatus.ERROR and words in s.message for s in message.status)
 
     graph.listen(DiagnosticArray, "/diagnostics").wait_for(problem)
-    assert "relyable" in node.log()
+    log = node.log()
+    assert "reliability is reliable or best_effort" in log and "Traceback" not in log
     graph.wait_for_state("detector", "inactive")
 
 

@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from trt_perception.errors import PerceptionError
+from trt_perception.ros import qos
 from trt_perception.ros.detector_announcement import what_runs
 from trt_perception.ros.detector_diagnostics import inference_status
 from trt_perception.ros.detector_opener import OPENS, DetectorOpener
@@ -114,10 +115,11 @@ class DetectorNode(LifecycleNode):
                 step()
         except PerceptionError as error:
             self._problem = str(error)
-        # Such as rclpy's RuntimeError for a qos_overrides parameter whose value is no policy.
         except Exception as error:
-            self._problem = f"unexpected {type(error).__name__}: {error}"
-            self.get_logger().error(traceback.format_exc())
+            self._problem = qos.refused_override(error)
+            if self._problem is None:
+                self._problem = f"unexpected {type(error).__name__}: {error}"
+                self.get_logger().error(traceback.format_exc())
         else:
             self._problem = None
             return TransitionCallbackReturn.SUCCESS

@@ -36,3 +36,13 @@ def overridable(profile: QoSProfile) -> dict[str, Any]:
         "qos_profile": copy.copy(profile),
         "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
     }
+
+
+def refused_override(error: Exception) -> str | None:
+    """What rclpy's error for a qos_overrides parameter means whose value is no policy; None for any other error."""
+    if not isinstance(error, RuntimeError) or "QoS override" not in str(error):
+        return None
+    return (
+        f"{error}; correct the parameter qos_overrides.<topic>.<publisher or subscription>: reliability is reliable or "
+        "best_effort, history is keep_last or keep_all, depth is a number"
+    )
