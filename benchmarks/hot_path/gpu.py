@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hot_path.blocks import Samples
-from benchmarks.hot_path.gpu_figures import figures_of
+from benchmarks.hot_path.gpu_figures import SPREAD_OF, figures_of
 from benchmarks.hot_path.gpu_ways import WAYS
 from trt_perception.backends.cuda_frames.driver import require_gpu
 
@@ -22,6 +22,8 @@ WIDTH, HEIGHT = 1920, 1080
 # SETTLING frames at the beginning of a block find caches and clocks as another process left them, and do not count;
 # gpu_frames_until_settled says how many there were. The first round does not count either.
 ROUNDS, BLOCK, SETTLING = 30, 100, 20
+# In the end, while the other processes wait, since turns of a second apart find the processor in many states.
+IN_A_ROW = 3000
 _END_S = 10.0
 # Every frame of every block in its order, milliseconds.
 Blocks = list[list[float]]
@@ -57,7 +59,12 @@ def measure(folder: Path, pythons: Mapping[str, str]) -> tuple[dict[str, float],
                 for row in rows[SETTLING:]:
                     for key, value in row.items():
                         samples.setdefault(name, {}).setdefault(key, []).append(value / 1e6)
-    return figures_of(samples, blocks), {f"{WIDTH}x{HEIGHT} on the GPU": samples}, missing
+        in_a_row = {
+            name: [row["total"] / 1e6 for row in running[name].block(SETTLING + IN_A_ROW)[SETTLING:]]
+            for name in names
+            if name in SPREAD_OF
+        }
+    return figures_of(samples, blocks, in_a_row), {f"{WIDTH}x{HEIGHT} on the GPU": samples}, missing
 
 
 class _Worker:

@@ -59,8 +59,10 @@ SPREAD_OF = (
 _SETTLED_SHARE = 1.05
 
 
-def figures_of(samples: Samples, blocks: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
-    """blocks: of each way the totals of all frames of every block, in milliseconds."""
+def figures_of(
+    samples: Samples, blocks: Mapping[str, Sequence[Sequence[float]]], in_a_row: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """blocks: of each way the totals of all frames of every block, in milliseconds; in_a_row: of one long block."""
     figures = {f"gpu_total_ms {name}": median(rows["total"]) for name, rows in samples.items()}
     networks = {name: rows["network"] for name, rows in samples.items() if "network" in rows}
     figures.update({f"gpu_network_ms {name}": median(values) for name, values in networks.items()})
@@ -76,6 +78,9 @@ def figures_of(samples: Samples, blocks: Mapping[str, Sequence[Sequence[float]]]
         if name in samples:
             total = summarize(samples[name]["total"])
             figures[f"gpu_p99_over_p50 {name}"] = total.p99 / total.p50
+        if name in in_a_row:
+            total = summarize(in_a_row[name])
+            figures[f"gpu_p99_over_p50_in_a_row {name}"] = total.p99 / total.p50
     figures.update({f"gpu_frames_until_settled {name}": settled_after(rows) for name, rows in blocks.items()})
     return figures
 

@@ -21,9 +21,12 @@ def test_ratios_are_of_medians_and_only_of_what_was_measured() -> None:
         TENSORRT: {"total": [1.0, 2.0, 9.0], "network": [0.5, 0.5, 0.6]},
         TORCHSCRIPT: {"total": [3.0, 3.0, 3.0], "network": [1.0, 1.0, 1.0]},
     }
-    figures = figures_of(samples, {name: [rows["total"]] for name, rows in samples.items()})
+    in_a_row = {TENSORRT: [1.0] * 98 + [2.0] * 2}
+    figures = figures_of(samples, {name: [rows["total"]] for name, rows in samples.items()}, in_a_row)
     assert figures["gpu_torchscript_vs_tensorrt"] == pytest.approx(1.5)
     assert figures["gpu_torchscript_vs_tensorrt_network_only"] == pytest.approx(2.0)
     assert figures[f"gpu_total_over_network {TENSORRT}"] == pytest.approx(4.0)
     assert figures[f"gpu_p99_over_p50 {TORCHSCRIPT}"] == pytest.approx(1.0)
+    assert figures[f"gpu_p99_over_p50_in_a_row {TENSORRT}"] == pytest.approx(2.0)
+    assert f"gpu_p99_over_p50_in_a_row {TORCHSCRIPT}" not in figures
     assert not any("onnxruntime" in name or "upload" in name for name in figures)
