@@ -60,7 +60,7 @@ _SETTLED_SHARE = 1.05
 
 
 def figures_of(
-    samples: Samples, blocks: Mapping[str, Sequence[Sequence[float]]], in_a_row: Mapping[str, Sequence[float]]
+    samples: Samples, blocks: Mapping[str, Sequence[Sequence[float]]], in_a_row: Mapping[str, list[float]]
 ) -> dict[str, float]:
     """blocks: of each way the totals of all frames of every block, in milliseconds; in_a_row: of one long block."""
     figures = {f"gpu_total_ms {name}": median(rows["total"]) for name, rows in samples.items()}

@@ -167,15 +167,25 @@ def test_frames_on_several_streams_keep_their_order(boxes: BuildResult, plain: D
             assert results[0].times.total_ns > 0
 
 
-def test_a_batch_gives_what_single_frames_give(dynamic: BuildResult) -> None:
+def test_a_batch_gives_what_single_frames_give(dynamic: BuildResult, trt: TensorRt) -> None:
     given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
     with opened(small(dynamic.engine)) as detector, opened(small(dynamic.engine), device_path=False) as judge:
         assert on_the_device(detector).max_batch == 4
         expected = [require_boxes(judge.detect(decode_frame(one)).detections) for one in given]
-        for count in (4, 1, 2, 4, 3, 1):
+        slots = detector._path._slots  # type: ignore[union-attr]
+        # In turns and often enough in a row to be recorded again, with the plain way on the same context in between.
+        for count in (4, 1, 2, 4, *[1] * 12, 3, *[4] * 12, 1, 1):
             # Another batch may run other kernels, which round otherwise.
             for result, alike in zip(detector.detect_batch(given[:count]), expected, strict=False):
                 assert_alike(result.detections, alike)
+            last = slots[count]._graphs
+            if count == 2:
+                for batch in (1, 4, 1):
+                    pixels = np.full((batch, 3, SIDE, SIDE), 0.25 * batch, np.float32)
+                    got, wanted = (d._backend.infer(pixels).arrays[0] for d in (detector, judge))
+                    np.testing.assert_allclose(got, wanted, atol=1e-3)
+        # The last two came after another batch, which before 10 shares their context.
+        assert bool(last) == trt.dialect.shares_profiles and slots[4]._graphs
 
 
 def test_several_streams_of_free_sizes_are_one_where_there_is_one_context(

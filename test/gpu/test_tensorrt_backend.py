@@ -171,11 +171,11 @@ def test_four_threads_at_once_do_not_break_it(small_fp16: BuildResult, batch: Fl
 
         expected = [raw(index) for index in range(4)]
         assert not np.array_equal(expected[0], expected[1])
-        # Both ways in turns; what comes back from the short one is the caller's own.
-        times = list(pool.map(lambda _: backend.infer(batch).inference_ns, range(200)))
+        # Both ways at once; what comes back from the short one is the caller's own.
+        times = [pool.submit(lambda: backend.infer(batch).inference_ns) for _ in range(200)]
         for index, found in enumerate(pool.map(raw, range(400))):
             np.testing.assert_array_equal(found, expected[index % 4])
-    assert len(times) == 200 and min(times) > 0
+        assert min(time.result() for time in times) > 0
 
 
 def test_opened_in_one_thread_and_closed_in_another(small_fp16: BuildResult, batch: Float32Array) -> None:
@@ -229,7 +229,7 @@ def test_a_dropped_backend_frees_its_memory(small_fp16: BuildResult, batch: Floa
     plan = FramePlan(InputSpec(SIDE, SIDE), "yolov8", True, 10)
 
     def drop() -> None:
-        for _ in range(CYCLES):
+        for _ in range(CYCLES // 2):
             backend = open_backend(small_fp16.engine)
             backend.infer(batch)
             path = backend.frame_path(plan)

@@ -32,7 +32,7 @@ from trt_perception.backends.tensorrt_runtime.library import AUTO, TensorRt, loa
 from trt_perception.backends.tensorrt_runtime.manifest import EngineManifest, read_manifest
 from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.external_data import onnx_digest
-from trt_perception.model_file import ONNX
+from trt_perception.model_file import ONNX, ModelFile
 from trt_perception.types import AnyArray, Float32Array
 
 _ONNX_SUFFIX = ".onnx"
@@ -151,15 +151,13 @@ class TensorRtBackend(Backend):
             return self.artifact, None, [f"{self.artifact.name} has no manifest: its origin could not be checked"]
         precision = precision or manifest.key.precision
         # A network that was exported anew since then must not run as it was before.
-        source_onnx = model.artifacts.get(ONNX) if model is not None else None
-        there = source_onnx is not None and source_onnx.path.is_file()
-        digest = onnx_digest(source_onnx.path) if source_onnx is not None and there else manifest.key.onnx_sha256
+        onnx, digest, notes = _onnx_beside(model, manifest)
         wanted = key_here(digest, precision, trt, gpu)
         problem = named_engine_problem(self.artifact, wanted, picture)
         if problem is not None:
             source = model.path if model is not None and ONNX in model.artifacts else None
             command = build_command(
-                Path(manifest.onnx),
+                onnx,
                 wanted,
                 model=source,
                 old=manifest.key.to_build_again(precision, picture),
@@ -167,7 +165,7 @@ class TensorRtBackend(Backend):
                 device=self.device_index,
             )
             raise BackendError(f"{problem}; build it again with `{command}`")
-        return self.artifact, manifest, list(manifest.notes)
+        return self.artifact, manifest, [*manifest.notes, *notes]
 
     def input_buffer(self, shape: tuple[int, ...]) -> Float32Array | None:
         """The page-locked memory that the copy to the device starts from."""
@@ -231,7 +229,8 @@ class TensorRtBackend(Backend):
     @property
     def least_batch(self) -> int:
         """As far as the engine's profile goes."""
-        return self._runner.range.smallest[0] if self._runner is not None else super().least_batch
+        runner = self._runner
+        return next(iter(runner.range.smallest), 0) if runner is not None else super().least_batch
 
     def _infer(self, batch: AnyArray) -> RawOutputs:
         with self._turn:
@@ -259,6 +258,21 @@ class TensorRtBackend(Backend):
             raise BackendError(
                 f"{self.request}: the profile cannot be written to {self.settings.profile_to} ({error.strerror})"
             ) from error
+
+
+def _onnx_beside(model: ModelFile | None, manifest: EngineManifest) -> tuple[Path, str, list[str]]:
+    """The ONNX file that a named engine should be of, its hash, and why that could not be had.
+
+    Without such a file in the model it is the one that the engine is of.
+    """
+    beside = model.artifacts.get(ONNX) if model is not None else None
+    if beside is None or not beside.path.is_file():
+        return Path(manifest.onnx), manifest.key.onnx_sha256, []
+    try:
+        return beside.path, onnx_digest(beside.path), []
+    except ModelFileError as error:
+        # An engine runs without; the weights beside an ONNX may have been left where it was built.
+        return beside.path, manifest.key.onnx_sha256, [f"not compared with the ONNX that the model names: {error}"]
 
 
 def _engine_bytes(engine: Path) -> bytes:

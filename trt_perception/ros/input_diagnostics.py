@@ -126,7 +126,7 @@ class InputDiagnostics:
         readers = self._node.get_subscriptions_info_by_topic(camera.subscribed_name)
         own = [info for info in readers if (info.node_name, info.node_namespace) == me]
         reliable = all(i.qos_profile.reliability == ReliabilityPolicy.RELIABLE for i in (*publishers, *own))
-        hint = "" if reliable else "; large images are lost without config/fastdds_shm.xml in every process"
+        hint = "" if reliable else "; if they are large, they are lost without config/fastdds_shm.xml in every process"
         return f"{camera.topic} has {len(publishers)} publisher(s) but no image arrives{hint}"
 
     def _advice(self) -> str:

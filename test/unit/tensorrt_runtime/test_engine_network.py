@@ -25,12 +25,16 @@ class Runner:
     range = InputRange((1, 3, 32, 32), (1, 3, 64, 64), (4, 3, 128, 128))
     inputs = (TensorSpec("images", "float32", (None, 3, None, None)),)
 
-    def __init__(self, *, has_further_contexts: bool = False) -> None:
+    def __init__(self, *, has_further_contexts: bool = False, room_for: int = 9) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.has_further_contexts = has_further_contexts
+        self._room_for = room_for
         self.context = self.further_context()
 
     def further_context(self) -> ShapedContext:
+        if not self._room_for:
+            raise BackendError("no room for one more execution context")
+        self._room_for -= 1
         return ShapedContext(SimpleNamespace(set_input_shape=lambda name, shape: shape[0] <= 4), "images")
 
     def set_shape(self, shape: tuple[int, ...], context: ShapedContext) -> tuple[TensorSpec, ...]:
@@ -86,6 +90,18 @@ def test_batches_with_contexts_of_their_own_do_not_disturb_each_other() -> None:
         for each in bound:
             each.enqueue()
     assert not any(each.is_stale for each in bound)
+
+
+def test_batches_share_where_there_is_no_room_for_further_contexts(caplog: pytest.LogCaptureFixture) -> None:
+    runner = Runner(has_further_contexts=True, room_for=2)
+    network = EngineNetwork(cast(EngineRunner, runner), InputSpec(64, 64))
+    one, two, three = (network.bind(SESSION, batch, 0) for batch in (1, 2, 3))
+    assert "no room for one more execution context" in caplog.text
+    for each in (one, two, three):
+        each.enqueue()
+    assert one.is_stale and not two.is_stale and not three.is_stale
+    with pytest.raises(BackendError, match="no room"):
+        network.bind(SESSION, 1, 1)
 
 
 def test_a_refused_shape_is_asked_for_again() -> None:

@@ -8,8 +8,10 @@ import hashlib
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import onnx as onnx_library
 import pytest
 
 from test.unit.engine.onnx_models import conv_model
@@ -18,9 +20,10 @@ from trt_perception.backend_request import BackendRequest
 from trt_perception.backends import create_backend, tensorrt_backend
 from trt_perception.backends.base import BackendInfo
 from trt_perception.backends.cuda_frames import driver
+from trt_perception.backends.cuda_frames.recording import Graph
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
 from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
-from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner
+from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner, _Bound
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
 from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
@@ -162,6 +165,26 @@ def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyP
     assert notes == ["no CUDA graph for the shape (1, 3, 8, 8): not here"]
 
 
+def test_a_graph_of_the_plain_way_is_recorded_again_after_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = EngineRunner.__new__(EngineRunner)
+    context = ShapedContext(SimpleNamespace(set_input_shape=lambda *_: True), "images")
+    runner._tell, runner._want_graph, runner._bound, runner._context = None, True, None, context
+    graph = SimpleNamespace(close=lambda: None)
+
+    def bind(shape: tuple[int, ...]) -> _Bound:
+        assert context.set_shape(shape)
+        buffer: Any = SimpleNamespace(close=lambda: None)
+        return _Bound(shape, lambda: None, buffer, (), (), cast(Graph, graph), None, context.changes)
+
+    monkeypatch.setattr(runner, "_bind", bind)
+    first = runner._bound_for((1, 3, 8, 8))
+    assert runner._bound_for((1, 3, 8, 8)) is first
+    # The short way's batch of four on the same context, and one picture again.
+    assert context.set_shape((4, 3, 8, 8)) and context.set_shape((1, 3, 8, 8))
+    again = runner._bound_for((1, 3, 8, 8))
+    assert again is not first and runner._bound_for((1, 3, 8, 8)) is again
+
+
 def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -218,8 +241,18 @@ def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
         BackendError, match=r"onnx_sha256: built with .*; build it again with `.*--saveEngine .*m\.engine"
     ):
         opened()
-    # Without the file there is nothing to compare with.
-    onnx.unlink()
+    # Of a model that was made in Python the command names its file, not the one that the engine is of.
+    model = replace(model, path=None, artifacts={"engine": Artifact(engine), "onnx": Artifact(tmp_path / "new.onnx")})
+    (tmp_path / "new.onnx").write_bytes(conv_model(channels=8))
+    with pytest.raises(BackendError, match=r"build-engine --onnx .*new\.onnx .*--saveEngine"):
+        opened()
+    # Without the file, or its weights, there is nothing to compare with.
+    proto = onnx_library.load_from_string(conv_model())
+    onnx_library.save(proto, str(tmp_path / "new.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(BackendError, match="far enough"):
+        opened()
+    (tmp_path / "new.onnx").unlink()
     with pytest.raises(BackendError, match="far enough"):
         opened()
 

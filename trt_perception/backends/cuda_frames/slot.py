@@ -40,6 +40,8 @@ from trt_perception.types import AnyArray, StageTimes, TensorSpec
 
 _ALIGNMENT = 256
 _GROWTH = 1 << 20
+# Runs of one batch in a row, after another one.
+_BEFORE_RECORDING_AGAIN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,7 @@ class FrameSlot:
         self._room: _Room | None = None
         # One, or, around a network that launches itself, one before and one after it.
         self._graphs: tuple[Graph, ...] = ()
+        self._call_by_call = 0
         self._frames = 0
         self.span_ns = (0, 0)
         with ExitStack() as undo:
@@ -129,9 +132,10 @@ class FrameSlot:
         if self._room is None or self._room.capacity < needed:
             self._make_room(needed)
         if self._network.is_stale:
-            # Queued one by one this time, which makes it fresh; where batches take turns it would be recorded in vain.
+            # What is queued call by call makes it fresh; where batches take turns it would be recorded in vain.
             self._forget_graphs()
-        elif not self._graphs:
+            self._call_by_call = _BEFORE_RECORDING_AGAIN
+        elif not self._graphs and not self._call_by_call:
             self._record()
         room = self._room
         assert room is not None
@@ -147,6 +151,7 @@ class FrameSlot:
         """Queues everything from the staged bytes to the results on the host."""
         if not self._graphs:
             self._queue_all()
+            self._call_by_call -= 1
             return
         before, *after = self._graphs
         before.launch(self._session.stream_handle)
@@ -192,15 +197,17 @@ class FrameSlot:
         self._undo.close()
 
     def _forget(self) -> None:
-        self._forget_graphs()
-        if self._room is not None:
-            self._room.owned.close()
-            self._room = None
+        room, self._room = self._room, None
+        with ExitStack() as stack:
+            if room is not None:
+                stack.callback(room.owned.close)
+            stack.callback(self._forget_graphs)
 
     def _forget_graphs(self) -> None:
         graphs, self._graphs = self._graphs, ()
-        for graph in graphs:
-            graph.close()
+        with ExitStack() as stack:
+            for graph in graphs:
+                stack.callback(graph.close)
 
     def _found(self, index: int) -> Survivors | RawFrameOutputs:
         if self._chosen is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -14,6 +15,8 @@ from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContex
 from trt_perception.errors import BackendError
 from trt_perception.model_file import InputSpec
 from trt_perception.types import TensorSpec
+
+LOG = logging.getLogger(__name__)
 
 
 class BoundEngine:
@@ -70,13 +73,25 @@ class EngineNetwork:
             raise BackendError(f"the engine takes {runner.range.smallest} to {runner.range.largest}")
         self.input_dtype = runner.inputs[0].dtype
         self.batches = (runner.range.smallest[0], runner.range.largest[0])
+        self._first_batch = 0
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundEngine:
-        """See DeviceNetwork; where batches are free each has a context of its own, if there can be such, as each
-        further stream has."""
-        apart = index > 0 or (self.batches[0] < self.batches[1] and self._runner.has_further_contexts)
-        context = self._runner.further_context() if apart else self._runner.context
+        """See DeviceNetwork; each further stream has a context of its own, and each further batch where it can."""
+        if index:
+            context = self._runner.further_context()
+        else:
+            self._first_batch = self._first_batch or batch
+            context = self._runner.context if batch == self._first_batch else self._context_for_a_further_batch()
         return BoundEngine(self._runner, session, (batch, *self._picture), context)
+
+    def _context_for_a_further_batch(self) -> ShapedContext:
+        if not self._runner.has_further_contexts:
+            return self._runner.context
+        try:
+            return self._runner.further_context()
+        except BackendError as error:
+            LOG.warning("batches share one execution context, which costs time where they take turns: %s", error)
+            return self._runner.context
 
 
 def _tensor(session: FrameSession, undo: ExitStack, spec: TensorSpec) -> DeviceTensor:
