@@ -37,7 +37,7 @@ from trt_perception.pixel_layouts import CameraFrame
 from trt_perception.placement import place
 from trt_perception.postprocess import postprocess
 from trt_perception.preprocess import Preprocessor
-from trt_perception.types import AnyArray, Detections, Thresholds
+from trt_perception.types import AnyArray, Detections, TensorSpec, Thresholds
 
 CLASSES = 3
 LABELS = ("a", "b", "c")
@@ -273,9 +273,8 @@ class StateOfAContext(Network):
         super().__init__(batches=(1, 4))
         self.memory = session.zeroed(4)
         noted = (ctypes.c_float * 1).from_address(self.memory.address)
-        self.context = ShapedContext(
-            SimpleNamespace(set_input_shape=lambda _, shape: noted.__setitem__(0, shape[0]) is None), "images"
-        )
+        raw = SimpleNamespace(set_input_shape=lambda _, shape: noted.__setitem__(0, shape[0]) is None)
+        self.context = ShapedContext(raw, TensorSpec("images", "float32", (None,)), {})
 
     def bind(self, session: FrameSession, batch: int, index: int) -> Bound:
         return BoundToAContext(self, session, batch)
@@ -291,7 +290,7 @@ class BoundToAContext(Bound):
         return self._changes != self._network.context.changes
 
     def enqueue(self) -> None:
-        assert self._network.context.set_shape((self._batch,))
+        self._network.context.set_shape((self._batch,))
         self._changes = self._network.context.changes
         super().enqueue()
         call("cuMemcpyDtoHAsync_v2", self.outputs[0].address, self._network.memory.address, 4, 0)

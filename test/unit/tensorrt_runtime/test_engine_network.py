@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -26,27 +25,42 @@ class Runner:
     inputs = (TensorSpec("images", "float32", (None, 3, None, None)),)
 
     def __init__(self, *, has_further_contexts: bool = False, room_for: int = 9) -> None:
-        self.shapes: list[tuple[int, ...]] = []
         self.has_further_contexts = has_further_contexts
         self._room_for = room_for
+        self.raw: list[Raw] = []
         self.context = self.further_context()
 
     def further_context(self) -> ShapedContext:
-        if not self._room_for:
+        if len(self.raw) == self._room_for:
             raise BackendError("no room for one more execution context")
-        self._room_for -= 1
-        return ShapedContext(SimpleNamespace(set_input_shape=lambda name, shape: shape[0] <= 4), "images")
+        self.raw.append(Raw())
+        return ShapedContext(self.raw[-1], self.inputs[0], {"output0": "float32"})
 
-    def set_shape(self, shape: tuple[int, ...], context: ShapedContext) -> tuple[TensorSpec, ...]:
-        assert context.set_shape(shape)
-        self.shapes.append(shape)
-        return (TensorSpec("output0", "float32", (shape[0], 7, shape[2] * shape[3] // 64)),)
 
-    def inference(
-        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: ShapedContext
-    ) -> Callable[[], None]:
-        self.shapes.append(shape)
-        return lambda: None if context.set_shape(shape) else pytest.fail("refused")
+class Raw:
+    """IExecutionContext, which takes up to four pictures."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.addresses: dict[str, int] = {}
+        self.runs: list[tuple[int, tuple[int, ...]]] = []
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "images"
+        self.shape = shape
+        return shape[0] <= 4
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        assert name == "output0"
+        return self.shape[0], 7, self.shape[2] * self.shape[3] // 64
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return address != 13
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.runs.append((stream, self.shape))
+        return True
 
 
 SESSION = cast(
@@ -62,7 +76,10 @@ def test_the_input_is_of_the_size_that_pictures_are_prepared_for() -> None:
     bound = network.bind(SESSION, 2, 0)
     assert bound.input.shape == (2, 3, 64, 96) and bound.input.address == 2 * 3 * 64 * 96 * 4
     assert [output.shape for output in bound.outputs] == [(2, 7, 96)]
-    assert runner.shapes == [(2, 3, 64, 96)] * 2
+    bound.enqueue()
+    (raw,) = runner.raw
+    assert raw.runs == [(7, (2, 3, 64, 96))]
+    assert raw.addresses == {t.name: t.address for t in (bound.input, *bound.outputs)}
     bound.close()
 
 
@@ -104,12 +121,15 @@ def test_batches_share_where_there_is_no_room_for_further_contexts(caplog: pytes
         network.bind(SESSION, 1, 1)
 
 
-def test_a_refused_shape_is_asked_for_again() -> None:
+def test_what_a_context_refuses_is_said() -> None:
     context = Runner().context
-    assert context.set_shape((1, 3, 64, 64)) and not context.set_shape((8, 3, 64, 64))
+    with pytest.raises(BackendError, match=r"refuses the input shape \(8, 3, 64, 64\) for images"):
+        context.set_shape((8, 3, 64, 64))
+    # Whatever that left in it.
+    context.set_shape((1, 3, 64, 64))
     assert context.changes == 2
-    assert context.set_shape((1, 3, 64, 64))
-    assert context.changes == 3
+    with pytest.raises(BackendError, match="refuses the memory for its tensor output0"):
+        context.enqueue(7, (1, 3, 64, 64), [("images", 4), ("output0", 13)])
 
 
 def test_a_size_that_the_engine_was_not_built_for_is_a_reason() -> None:

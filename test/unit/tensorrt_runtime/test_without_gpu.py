@@ -33,6 +33,8 @@ from trt_perception.model_file import Artifact
 from trt_perception.models import load_model
 from trt_perception.types import TensorSpec
 
+IMAGES = TensorSpec("images", "float32", (None, 3, 8, 8))
+
 
 def driver_is_here() -> bool:
     try:
@@ -158,7 +160,7 @@ def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyP
     notes: list[str] = []
     runner = EngineRunner.__new__(EngineRunner)
     runner._tell, runner._want_graph, runner._bound = notes.append, True, None
-    runner._context = ShapedContext(None, "images")
+    runner._context = ShapedContext(None, IMAGES, {})
     monkeypatch.setattr(runner, "_bind", Bound)
     for shape in ((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8)):
         assert runner._bound_for(shape).shape == shape
@@ -167,12 +169,12 @@ def test_a_later_shape_without_a_graph_is_noted_once(monkeypatch: pytest.MonkeyP
 
 def test_a_graph_of_the_plain_way_is_recorded_again_after_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = EngineRunner.__new__(EngineRunner)
-    context = ShapedContext(SimpleNamespace(set_input_shape=lambda *_: True), "images")
+    context = ShapedContext(SimpleNamespace(set_input_shape=lambda *_: True), IMAGES, {})
     runner._tell, runner._want_graph, runner._bound, runner._context = None, True, None, context
     graph = SimpleNamespace(close=lambda: None)
 
     def bind(shape: tuple[int, ...]) -> _Bound:
-        assert context.set_shape(shape)
+        context.set_shape(shape)
         buffer: Any = SimpleNamespace(close=lambda: None)
         return _Bound(shape, lambda: None, buffer, (), (), cast(Graph, graph), None, context.changes)
 
@@ -180,7 +182,8 @@ def test_a_graph_of_the_plain_way_is_recorded_again_after_another_shape(monkeypa
     first = runner._bound_for((1, 3, 8, 8))
     assert runner._bound_for((1, 3, 8, 8)) is first
     # The short way's batch of four on the same context, and one picture again.
-    assert context.set_shape((4, 3, 8, 8)) and context.set_shape((1, 3, 8, 8))
+    context.set_shape((4, 3, 8, 8))
+    context.set_shape((1, 3, 8, 8))
     again = runner._bound_for((1, 3, 8, 8))
     assert again is not first and runner._bound_for((1, 3, 8, 8)) is again
 

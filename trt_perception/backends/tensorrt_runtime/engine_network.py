@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
@@ -26,17 +25,14 @@ class BoundEngine:
     recordable = True
 
     def __init__(
-        self, runner: EngineRunner, session: FrameSession, shape: tuple[int, ...], context: ShapedContext
+        self, given: TensorSpec, session: FrameSession, shape: tuple[int, ...], context: ShapedContext
     ) -> None:
-        given = runner.inputs[0]
-        specs = (TensorSpec(given.name, given.dtype, shape), *runner.set_shape(shape, context))
+        context.set_shape(shape)
+        specs = (TensorSpec(given.name, given.dtype, shape), *context.outputs())
         with ExitStack() as undo:
             self.input, *outputs = (_tensor(session, undo, spec) for spec in specs)
             self.outputs = tuple(outputs)
-            addresses = {tensor.name: tensor.address for tensor in (self.input, *outputs)}
-            self._inference: Callable[[], None] | None = runner.inference(
-                session.stream_handle, shape, addresses, context
-            )
+            self._how = session.stream_handle, shape, [(t.name, t.address) for t in (self.input, *outputs)]
             self._context: ShapedContext | None = context
             self._changes = context.changes
             self._undo = undo.pop_all()
@@ -48,13 +44,13 @@ class BoundEngine:
 
     def enqueue(self) -> None:
         """See BoundNetwork."""
-        assert self._inference is not None and self._context is not None
-        self._inference()
+        assert self._context is not None
+        self._context.enqueue(*self._how)
         self._changes = self._context.changes
 
     def close(self) -> None:
         """See BoundNetwork; with the last use of its context that is freed."""
-        self._inference = self._context = None
+        self._context = None
         self._undo.close()
 
 
@@ -82,7 +78,7 @@ class EngineNetwork:
         else:
             self._first_batch = self._first_batch or batch
             context = self._runner.context if batch == self._first_batch else self._context_for_a_further_batch()
-        return BoundEngine(self._runner, session, (batch, *self._picture), context)
+        return BoundEngine(self._runner.inputs[0], session, (batch, *self._picture), context)
 
     def _context_for_a_further_batch(self) -> ShapedContext:
         if not self._runner.has_further_contexts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -88,17 +88,18 @@ class EngineRunner:
         self._bound: _Bound | None = None
         self._runtime: Any = None
         self._engine: Any = None
+        self._first_context: Any = None
         self._context: ShapedContext | None = None
         self._before_closing: list[Callable[[], None]] = []
         try:
             with session.current():
-                context = self._load(plan, host_code=host_code)
+                self._load(plan, host_code=host_code)
                 if profile:
-                    self.profiler = LayerProfiler(trt.module, self._engine, context)
+                    self.profiler = LayerProfiler(trt.module, self._engine, self._first_context)
                 tensors = engine_tensors(self._engine, self._trt.module.TensorIOMode)
                 self.inputs, self.outputs = (tensors.input,), tensors.delivered
                 self.range, self._output_types = tensors.range, tensors.output_types
-                self._context = ShapedContext(context, tensors.input.name)
+                self._context = ShapedContext(self._first_context, tensors.input, tensors.output_types)
                 self._bound = self._bind(self.range.best)
         except BaseException:
             self.close()
@@ -139,21 +140,7 @@ class EngineRunner:
                 if not context.set_optimization_profile_async(0, self._session.stream_handle):
                     raise BackendError(f"no further execution context: {explain(messages.summary())}")
                 self._session.synchronize()
-        return ShapedContext(context, self.inputs[0].name)
-
-    def set_shape(self, shape: tuple[int, ...], context: ShapedContext) -> tuple[TensorSpec, ...]:
-        """Gives a context that input shape; the outputs then, with the types of their memory."""
-        if not context.set_shape(shape):
-            raise BackendError(f"TensorRT refuses the input shape {shape} for {self.inputs[0]}")
-        return tuple(
-            TensorSpec(name, dtype, _output_shape(context, name)) for name, dtype in self._output_types.items()
-        )
-
-    def inference(
-        self, stream: int, shape: tuple[int, ...], addresses: Mapping[str, int], context: ShapedContext
-    ) -> Callable[[], None]:
-        """What queues one inference of that shape; addresses: of every tensor by its name."""
-        return partial(self._enqueue, context, stream, shape, tuple(addresses.items()))
+        return ShapedContext(context, self.inputs[0], self._output_types)
 
     @property
     def device_memory_bytes(self) -> int:
@@ -213,14 +200,13 @@ class EngineRunner:
                 with suppress(BackendError):
                     self._bound.close()
             self._bound = None
-            self._context = None
+            self._context = self._first_context = None
             self._engine = None
             self._runtime = None
         session.close()
         self._session = None  # type: ignore[assignment]
 
-    def _load(self, plan: bytes, *, host_code: bool) -> Any:
-        """Deserialises; the engine's first execution context."""
+    def _load(self, plan: bytes, *, host_code: bool) -> None:
         library = self._trt.module
         with collect() as messages:
             load_plugins(library)
@@ -230,14 +216,13 @@ class EngineRunner:
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise BackendError(f"{self._trt} cannot load it: {explain(messages.summary())}")
-            context = self._engine.create_execution_context()
-            if context is None:
+            self._first_context = self._engine.create_execution_context()
+            if self._first_context is None:
                 size = self.device_memory_bytes / 2**20
                 raise BackendError(
                     f"{self._trt} cannot make an execution context, which needs {size:.0f} MiB on the GPU: "
                     f"{explain(messages.summary())}"
                 )
-        return context
 
     def _bound_for(self, shape: tuple[int, ...]) -> _Bound:
         if self._bound is None or self._bound.shape != shape or self._bound.is_stale(self.context):
@@ -254,11 +239,12 @@ class EngineRunner:
         """Sets the shape, allocates, tells TensorRT the addresses, runs once and records the graph."""
         with ExitStack() as undo:
             given = TensorSpec(self.inputs[0].name, self.inputs[0].dtype, shape)
-            specs = (given, *self.set_shape(shape, self.context))
+            self.context.set_shape(shape)
+            specs = (given, *self.context.outputs())
             buffers = [self._buffer(undo, spec) for spec in specs]
             source, *outputs = buffers
-            addresses = {spec.name: buffer.address for spec, buffer in zip(specs, buffers, strict=True)}
-            enqueue = self.inference(self._session.stream_handle, shape, addresses, self.context)
+            addresses = [(spec.name, buffer.address) for spec, buffer in zip(specs, buffers, strict=True)]
+            enqueue = partial(self.context.enqueue, self._session.stream_handle, shape, addresses)
             source.host.fill(0)
             events: list[TimingEvent] = []
             for _ in range(4):
@@ -320,24 +306,3 @@ class EngineRunner:
         buffer = self._session.buffer([n or 0 for n in spec.shape], spec.dtype)
         undo.callback(buffer.close)
         return buffer
-
-    def _enqueue(
-        self, context: ShapedContext, stream: int, shape: tuple[int, ...], addresses: Sequence[tuple[str, int]]
-    ) -> None:
-        # Several users share one context, so that each says anew what it means.
-        with collect() as messages:
-            if not context.set_shape(shape):
-                raise BackendError(f"TensorRT refuses the input shape {shape}: {explain(messages.summary())}")
-            refused = context.enqueue(stream, addresses)
-            if refused is not None:
-                raise BackendError(f"{refused}: {explain(messages.summary())}")
-
-
-def _output_shape(context: ShapedContext, name: str) -> tuple[int, ...]:
-    size = context.shape_of(name)
-    if any(n < 0 for n in size):
-        raise BackendError(
-            f"the size of its output {name} depends on the data ({size}); export the model without NMS, which "
-            "runs after the network here"
-        )
-    return size
