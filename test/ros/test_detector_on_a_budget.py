@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,11 +73,19 @@ def test_the_monitor_tells_what_the_detector_takes() -> None:
         budget = robot.graph.listen(Statistics, "control_budget")
         robot.graph.start("budget_monitor_node", "-p", f"window_s:={WINDOW_S}", "-p", f"hold_s:={HOLD_S}")
         robot.see_until(lambda: bool(budget.messages), 30.0)
-        robot.see_until(lambda: budgets_in(budget)[-1].get("inference_count", 0.0) >= 20 * WINDOW_S - 4, 30.0)
-        last = budgets_in(budget)[-1]
-        assert last["latency_ratio_percent"] == pytest.approx(15.0, abs=2.0)
-        assert last["inference_share_p50_percent"] == pytest.approx(15.0, abs=2.0)
-        assert last["all_periods_share_mean_percent"] == pytest.approx(6.0, abs=2.0)
+
+        def of_full_windows() -> list[dict[str, float]]:
+            return [b for b in budgets_in(budget) if b.get("inference_count", 0.0) >= 20 * WINDOW_S - 4]
+
+        robot.see_until(lambda: len(of_full_windows()) >= 9, 60.0)
+
+        def usual(name: str) -> float:
+            # A machine that is held up for a moment makes one of them much larger, not the middle one.
+            return statistics.median(b[name] for b in of_full_windows())
+
+        assert usual("latency_ratio_percent") == pytest.approx(15.0, abs=2.0)
+        assert usual("inference_share_p50_percent") == pytest.approx(15.0, abs=2.0)
+        assert usual("all_periods_share_mean_percent") == pytest.approx(6.0, abs=2.0)
 
         robot.take(25.0)
         robot.see(WINDOW_S)
