@@ -139,16 +139,14 @@ class FrameStaging:
 
         if self._shared_work is not None and together:
             self._shared_work.each(bring_shared, together)
-        for index in range(len(frames), len(self._headers)):
+        self.clear(len(frames))
+
+    def clear(self, first: int = 0) -> None:
+        """Makes the places from that one on border, which names no tables that may be gone."""
+        for index in range(first, len(self._headers)):
             if self._headers[index] is not _NOTHING:
                 self._send_header(_NOTHING, index * self._capacity)
                 self._headers[index] = _NOTHING
-
-    def clear(self) -> None:
-        """Makes every place border, which names no tables that may be gone."""
-        for index in range(len(self._headers)):
-            self._send_header(_NOTHING, index * self._capacity)
-            self._headers[index] = _NOTHING
 
     def _worth_sharing(self, geometries: Sequence[GeometryOnDevice]) -> Sequence[int]:
         """Which frames two threads copy; not page-locked ones, whose geometry keeps what is being queued."""
