@@ -17,7 +17,7 @@ def read_tag(file: BinaryIO) -> tuple[int, int, int]:
 
     A number of fixed size is skipped and counts as 0. Raises ValueError or EOFError for what is no such message.
     """
-    tag = _read_varint(file)
+    tag = read_varint(file)
     field, wire = tag >> 3, tag & 7
     if tag >> 32:
         # Protocol buffers' own readers cut it to 32 bits, and would see another field than this one.
@@ -25,7 +25,7 @@ def read_tag(file: BinaryIO) -> tuple[int, int, int]:
     if field == 0:
         raise ValueError("field number 0: not ONNX")
     if wire in (VARINT, BYTES):
-        return field, wire, _read_varint(file)
+        return field, wire, read_varint(file)
     if wire not in (FIXED64, FIXED32):
         raise ValueError(f"wire type {wire}: not ONNX")
     file.seek(8 if wire == FIXED64 else 4, 1)
@@ -50,7 +50,8 @@ def byte_fields(message: bytes, wanted: int) -> list[bytes]:
     return [value for field, value in fields(message) if field == wanted and isinstance(value, bytes)]
 
 
-def _read_varint(file: BinaryIO) -> int:
+def read_varint(file: BinaryIO) -> int:
+    """A number; raises as read_tag does."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)

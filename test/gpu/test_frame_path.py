@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.detector import Detector
 from trt_perception.encodings import decode_frame
+from trt_perception.engine import build as build_module
 from trt_perception.engine.build import BuildResult, build_engine
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.shapes import ShapeOptions
@@ -77,12 +78,35 @@ def plain(boxes: BuildResult) -> Iterator[Detector]:
         yield detector
 
 
-@pytest.fixture(scope="module")
-def dynamic(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> BuildResult:
-    onnx = write_network(tmp_path_factory.mktemp("onnx") / "dynamic.onnx", dynamic=True, boxes=True)
+@dataclass(frozen=True)
+class FreeSizes:
+    """An engine of free sizes; shares: whether several of its execution contexts may use its profile."""
+
+    engine: Path
+    shares: bool
+
+
+@pytest.fixture(params=["shared profile", "one context"])
+def free_sizes(
+    request: pytest.FixtureRequest, tmp_path: Path, trt: TensorRt, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[BuildOptions], FreeSizes]:
+    """Builds as this version does, and as one that knows of no shared profiles, or trtexec."""
+    feature = trt.dialect.profile_sharing if request.param == "shared profile" else None
+    other = replace(trt, dialect=replace(trt.dialect, profile_sharing=feature))
+
+    def build(options: BuildOptions) -> FreeSizes:
+        monkeypatch.setattr(build_module, "load_tensorrt", lambda: other)
+        saved = replace(options, save_engine=tmp_path / "free.engine")
+        return FreeSizes(build_engine(saved, SMALL.input).engine, feature is not None or trt.version[0] >= 10)
+
+    return build
+
+
+def free_batch(folder: Path) -> BuildOptions:
+    onnx = write_network(folder / "dynamic.onnx", dynamic=True, boxes=True)
     low, high = (1, 3, SIDE, SIDE), (4, 3, SIDE, SIDE)
     shapes = ShapeOptions({"images": low}, {"images": high}, {"images": high})
-    return build_engine(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS))
+    return BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS)
 
 
 def assert_same(found: Detections, expected: Detections) -> None:
@@ -167,7 +191,10 @@ def test_frames_on_several_streams_keep_their_order(boxes: BuildResult, plain: D
             assert results[0].times.total_ns > 0
 
 
-def test_a_batch_gives_what_single_frames_give(dynamic: BuildResult, trt: TensorRt) -> None:
+def test_a_batch_gives_what_single_frames_give(
+    tmp_path: Path, free_sizes: Callable[[BuildOptions], FreeSizes], caplog: pytest.LogCaptureFixture
+) -> None:
+    dynamic = free_sizes(free_batch(tmp_path))
     given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
     with opened(small(dynamic.engine)) as detector, opened(small(dynamic.engine), device_path=False) as judge:
         assert on_the_device(detector).max_batch == 4
@@ -178,25 +205,25 @@ def test_a_batch_gives_what_single_frames_give(dynamic: BuildResult, trt: Tensor
             # Another batch may run other kernels, which round otherwise.
             for result, alike in zip(detector.detect_batch(given[:count]), expected, strict=False):
                 assert_alike(result.detections, alike)
-            last = slots[count]._graphs
             if count == 2:
                 for batch in (1, 4, 1):
                     pixels = np.full((batch, 3, SIDE, SIDE), 0.25 * batch, np.float32)
                     got, wanted = (d._backend.infer(pixels).arrays[0] for d in (detector, judge))
                     np.testing.assert_allclose(got, wanted, atol=1e-3)
-        # The last two came after another batch, which before 10 shares their context.
-        assert bool(last) == trt.dialect.shares_profiles and slots[4]._graphs
+        # The last two came after another batch, which made their graph stale where there is one context for all.
+        assert bool(slots[1]._graphs) == dynamic.shares and slots[4]._graphs
+    assert ("batches share one execution context" in caplog.text) != dynamic.shares
 
 
 def test_several_streams_of_free_sizes_are_one_where_there_is_one_context(
-    tmp_path: Path, cache: Path, trt: TensorRt
+    tmp_path: Path, free_sizes: Callable[[BuildOptions], FreeSizes]
 ) -> None:
     onnx = write_network(tmp_path / "wide.onnx", dynamic=True, boxes=True)
     shapes = ShapeOptions({"images": (1, 3, SIDE, SIDE)}, largest={"images": (1, 3, 2 * SIDE, 2 * SIDE)})
-    built = build_engine(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS), SMALL.input)
+    built = free_sizes(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS))
     with opened(small(built.engine), streams=2) as detector, opened(small(built.engine), device_path=False) as judge:
-        assert on_the_device(detector).max_batch == (2 if trt.dialect.shares_profiles else 1)
-        assert any("one stream instead of 2" in note for note in detector.info.notes) != trt.dialect.shares_profiles
+        assert on_the_device(detector).max_batch == (2 if built.shares else 1)
+        assert any("one stream instead of 2" in note for note in detector.info.notes) != built.shares
         given = frame("bgr8", 640, 480)
         assert_same(detector.detect(given).detections, require_boxes(judge.detect(decode_frame(given)).detections))
 

@@ -39,6 +39,7 @@ CLASSES = (
     "NetworkDefinitionCreationFlag",
     "OnnxParser",
     "ParserError",
+    "PreviewFeature",
     "ProfilingVerbosity",
     "Runtime",
     "TacticSource",

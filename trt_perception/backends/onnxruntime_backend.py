@@ -28,6 +28,7 @@ from trt_perception.backends.onnxruntime_runtime.options import CPU, CUDA, TENSO
 from trt_perception.backends.onnxruntime_runtime.sessions import Session, Sessions
 from trt_perception.errors import BackendError, ModelFileError
 from trt_perception.external_data import external_files
+from trt_perception.onnx_precision import onnx_precision
 from trt_perception.types import AnyArray
 
 # Device → the provider that runs there, and those that take over the nodes it cannot run.
@@ -112,7 +113,7 @@ class OnnxRuntimeBackend(Backend):
             device=device,
             device_name=cpu_name() if on_cpu else _cuda_device_name(self.device_index),
             provider=actual,
-            precision=_precision(inputs[0].dtype, self.request.precision if actual == TENSORRT else None),
+            precision=self._precision(actual, inputs[0].dtype),
             library=f"onnxruntime {ort.__version__}",
             inputs=inputs,
             outputs=outputs,
@@ -128,6 +129,16 @@ class OnnxRuntimeBackend(Backend):
         except ModelFileError as error:
             raise BackendError(f"{self.request}: {error}") from error
         return self._sessions.open()
+
+    def _precision(self, provider: str, input_dtype: str) -> str:
+        """TensorRT's provider converts where it was asked to; the others run the network as it was exported."""
+        if provider == TENSORRT and self.request.precision is not None:
+            return self.request.precision
+        try:
+            # Without weights everything is of the input's type.
+            return onnx_precision(self.artifact) or {"float16": "fp16"}.get(input_dtype, "fp32")
+        except ModelFileError as error:
+            raise BackendError(f"{self.request}: {error}") from error
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """See Backend.frame_path: kernels before and after the network, whose tensors stay on the device."""
@@ -197,10 +208,6 @@ class OnnxRuntimeBackend(Backend):
             raise BackendError(
                 f"{self.request}: the profile cannot be written to {self.settings.profile_to} ({error.strerror})"
             ) from error
-
-
-def _precision(input_dtype: str, asked: str | None) -> str:
-    return asked or {"float16": "fp16"}.get(input_dtype, "fp32")
 
 
 def _cuda_device_name(index: int) -> str:

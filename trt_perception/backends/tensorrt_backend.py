@@ -201,13 +201,16 @@ class TensorRtBackend(Backend):
 
     def _streams(self, runner: EngineRunner) -> int:
         settings: TensorRtSettings = self.settings
-        if settings.streams == 1 or runner.has_further_contexts or runner.range.largest[0] > 1:
+        # A batch is one inference, on one stream.
+        if settings.streams == 1 or runner.range.largest[0] > 1:
             return settings.streams
-        self._add_notes(
-            f"one stream instead of {settings.streams}: the engine's sizes are free, and before TensorRT 10 only one "
-            "execution context may use them; build it from an ONNX of fixed size, or with a batch (--maxShapes)"
-        )
-        return 1
+        try:
+            with runner.session.current():
+                runner.further_context()
+        except BackendError as error:
+            self._add_notes(f"one stream instead of {settings.streams}: {error}")
+            return 1
+        return settings.streams
 
     def _teller(self) -> Callable[[str], None]:
         """Takes notes without keeping the backend alive: the net is for one that was dropped."""

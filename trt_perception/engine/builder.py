@@ -165,6 +165,9 @@ class NativeBuild:
             )
         if best:
             config.add_optimization_profile(profile)
+            feature = self._trt.dialect.profile_sharing
+            if feature is not None:
+                config.set_preview_feature(getattr(self._library.PreviewFeature, feature), True)
         return best
 
     def _keep_in_fp32(self) -> None:

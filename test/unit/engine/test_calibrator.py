@@ -83,16 +83,28 @@ class FakeConfig:
     def __init__(self) -> None:
         self.profiles: list[FakeProfile] = []
         self.int8_calibrator: Any = None
+        self.features: dict[str, bool] = {}
+
+    def set_preview_feature(self, feature: str, on: bool) -> None:
+        self.features[feature] = on
 
     def add_optimization_profile(self, profile: FakeProfile) -> None:
         self.profiles.append(profile)
 
 
 def native_build(
-    images: CalibrationImages, network: tuple[int, ...], shapes: ShapeOptions, profile: FakeProfile
+    images: CalibrationImages,
+    network: tuple[int, ...],
+    shapes: ShapeOptions,
+    profile: FakeProfile,
+    version: tuple[int, ...] = (8, 6, 0),
 ) -> NativeBuild:
     """A build that has parsed a network of that input shape."""
-    trt = fake_tensorrt(IInt8EntropyCalibrator2=Base, DataType=SimpleNamespace(FLOAT="FLOAT"))
+    names = {
+        "DataType": SimpleNamespace(FLOAT="FLOAT"),
+        "PreviewFeature": SimpleNamespace(PROFILE_SHARING_0806="shared"),
+    }
+    trt = fake_tensorrt(version, IInt8EntropyCalibrator2=Base, **names)
     options = BuildOptions(Path("network.onnx"), int8=True, int8_method="calibrate", shapes=shapes)
     session: Any = HostSession()
     build = NativeBuild(trt, session, options, prepare_source(trt, options, b"", images), images.spec)
@@ -168,6 +180,23 @@ def test_the_calibrator_gets_what_the_engine_is_best_for(
     assert build._calibration(config, build._add_profile(config)).get_batch_size() == batch
     assert config.profiles == ([profile] if -1 in network else [])
     assert [best for _, best, _ in profile.shapes.values()] == ([(batch, 3, SIDE, SIDE)] if -1 in network else [])
+
+
+@pytest.mark.parametrize(
+    ("version", "network", "features"),
+    [
+        ((8, 5, 3), (-1, 3, SIDE, SIDE), {}),
+        ((8, 6, 0), (-1, 3, SIDE, SIDE), {"shared": True}),
+        ((8, 6, 0), (1, 3, SIDE, SIDE), {}),
+        ((10, 0, 0), (-1, 3, SIDE, SIDE), {}),
+    ],
+)
+def test_free_sizes_are_built_for_several_contexts_where_that_has_to_be_asked_for(
+    images: CalibrationImages, version: tuple[int, ...], network: tuple[int, ...], features: dict[str, bool]
+) -> None:
+    config = FakeConfig()
+    native_build(images, network, ShapeOptions(), FakeProfile(), version)._add_profile(config)
+    assert config.features == features
 
 
 @pytest.mark.parametrize("network", [(1, 3, SIDE, 2 * SIDE), (-1, 3, -1, -1)])

@@ -101,6 +101,9 @@ def test_the_version_table_is_right(version: str) -> None:
     assert has(version, "IBuilderConfig", "progress_monitor") == table.progress_monitor
     assert has(version, "IPluginRegistry", table.plugin_list)
     assert has(version, "ICudaEngine", table.device_memory)
+    if table.profile_sharing is not None:
+        assert has(version, "PreviewFeature", table.profile_sharing)
+        assert has(version, "IBuilderConfig", "set_preview_feature")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

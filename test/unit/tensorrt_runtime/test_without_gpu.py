@@ -6,6 +6,7 @@ import ctypes
 import gc
 import hashlib
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from trt_perception.backends.base import BackendInfo
 from trt_perception.backends.cuda_frames import driver
 from trt_perception.backends.cuda_frames.recording import Graph
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
-from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
+from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner, _Bound
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
@@ -260,13 +261,29 @@ def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
         opened()
 
 
-@pytest.mark.parametrize(
-    ("version", "shape", "several"),
-    [((8, 6), (1, 3, 8, 8), True), ((8, 6), (None, 3, 8, 8), False), ((10, 0), (None, 3, 8, 8), True)],
-)
-def test_only_one_context_may_use_free_sizes_before_10(
-    version: tuple[int, int], shape: tuple[int | None, ...], several: bool
-) -> None:
+class ContextWithoutProfile:
+    """IExecutionContext of an engine whose one profile another context has; `shares` says whether this may use it."""
+
+    def __init__(self, *, shares: bool) -> None:
+        self.active_optimization_profile = -1
+        self._shares = shares
+
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        self.active_optimization_profile = index if self._shares else -1
+        return self._shares
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (None, 3, 8, 8)])
+def test_a_further_context_of_free_sizes_needs_a_profile(shape: tuple[int | None, ...], shares: bool) -> None:
+    context = ContextWithoutProfile(shares=shares)
     runner = EngineRunner.__new__(EngineRunner)
-    runner._trt, runner.inputs = fake_tensorrt(version), (TensorSpec("images", "float32", shape),)
-    assert runner.has_further_contexts == several
+    runner._trt, runner.inputs = fake_tensorrt(), (TensorSpec("images", "float32", shape),)
+    runner._engine = SimpleNamespace(create_execution_context=lambda: context)
+    runner._session = cast(CudaSession, SimpleNamespace(stream_handle=7, synchronize=lambda: None))
+    runner._output_types = {}
+    free = None in shape
+    with nullcontext() if shares or not free else pytest.raises(BackendError, match="was built for one execution"):
+        runner.further_context()
+    # Where nothing is free there is nothing to choose.
+    assert context.active_optimization_profile == (0 if free and shares else -1)

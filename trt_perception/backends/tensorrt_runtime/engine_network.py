@@ -70,6 +70,7 @@ class EngineNetwork:
         self.input_dtype = runner.inputs[0].dtype
         self.batches = (runner.range.smallest[0], runner.range.largest[0])
         self._first_batch = 0
+        self._batches_share = False
 
     def bind(self, session: FrameSession, batch: int, index: int) -> BoundEngine:
         """See DeviceNetwork; each further stream has a context of its own, and each further batch where it can."""
@@ -81,13 +82,13 @@ class EngineNetwork:
         return BoundEngine(self._runner.inputs[0], session, (batch, *self._picture), context)
 
     def _context_for_a_further_batch(self) -> ShapedContext:
-        if not self._runner.has_further_contexts:
-            return self._runner.context
-        try:
-            return self._runner.further_context()
-        except BackendError as error:
-            LOG.warning("batches share one execution context, which costs time where they take turns: %s", error)
-            return self._runner.context
+        if not self._batches_share:
+            try:
+                return self._runner.further_context()
+            except BackendError as error:
+                LOG.warning("batches share one execution context, which costs time where they take turns: %s", error)
+                self._batches_share = True
+        return self._runner.context
 
 
 def _tensor(session: FrameSession, undo: ExitStack, spec: TensorSpec) -> DeviceTensor:

@@ -121,13 +121,11 @@ class EngineRunner:
         assert self._context is not None
         return self._context
 
-    @property
-    def has_further_contexts(self) -> bool:
-        """Where sizes are free, the one profile is for one context at a time before TensorRT 10."""
-        return None not in self.inputs[0].shape or self._trt.dialect.shares_profiles
-
     def further_context(self) -> ShapedContext:
-        """Another execution context, with memory of its own, where there are such; raises BackendError."""
+        """Another execution context, with memory of its own; raises BackendError where there is no room for one.
+
+        And where sizes are free in an engine of TensorRT 8 that was not built to let contexts share its one profile.
+        """
         with collect() as messages:
             context = self._engine.create_execution_context()
             if context is None:
@@ -138,7 +136,11 @@ class EngineRunner:
             # Where nothing is free there is nothing to choose.
             if None in self.inputs[0].shape and context.active_optimization_profile < 0:
                 if not context.set_optimization_profile_async(0, self._session.stream_handle):
-                    raise BackendError(f"no further execution context: {explain(messages.summary())}")
+                    raise BackendError(
+                        f"the engine's sizes are free, and it was built for one execution context "
+                        f"({explain(messages.summary())}); build it again with TensorRT 8.6 or newer and "
+                        "`trt-perception build-engine --force`, or from an ONNX of fixed size"
+                    )
                 self._session.synchronize()
         return ShapedContext(context, self.inputs[0], self._output_types)
 

@@ -26,9 +26,10 @@ class Dialect:
     set on them; layer_preference_flag: the same where it can be had. optimization_level: there is
     builder_optimization_level. version_compatible, exclude_lean: builder flags. hardware_compatibility: level by
     trtexec's word. progress_monitor: the builder reports and can be cancelled. plugin_list: the plugin registry's
-    attribute that holds its creators. shares_profiles: several execution contexts may use one profile. device_memory:
-    attribute of an engine that says how much memory a context takes, bytes. probe_runtime: a runtime without a fitting
-    driver crashes the process, so it is tried in another one first.
+    attribute that holds its creators. profile_sharing: preview feature that an engine is built with so that several
+    execution contexts may use one profile. device_memory: attribute of an engine that says how much memory a context
+    takes, bytes. probe_runtime: a runtime without a fitting driver crashes the process, so it is tried in another one
+    first.
     """
 
     since: tuple[int, int]
@@ -43,7 +44,7 @@ class Dialect:
     hardware_compatibility: tuple[tuple[str, str], ...] = ()
     progress_monitor: bool = False
     plugin_list: Literal["plugin_creator_list", "all_creators"] = "plugin_creator_list"
-    shares_profiles: bool = False
+    profile_sharing: str | None = None
     device_memory: str = "device_memory_size"
     probe_runtime: bool = False
 
@@ -56,6 +57,7 @@ _8_6 = replace(
     version_compatible="VERSION_COMPATIBLE",
     exclude_lean="EXCLUDE_LEAN_RUNTIME",
     hardware_compatibility=(("none", "NONE"), ("ampere+", "AMPERE_PLUS")),
+    profile_sharing="PROFILE_SHARING_0806",
 )
 _10 = replace(
     _8_6,
@@ -65,8 +67,8 @@ _10 = replace(
     hardware_compatibility=(*_8_6.hardware_compatibility, ("sameComputeCapability", "SAME_COMPUTE_CAPABILITY")),
     progress_monitor=True,
     plugin_list="all_creators",
-    # PreviewFeature.PROFILE_SHARING_0806, which cannot be switched off any more.
-    shares_profiles=True,
+    # On by itself, and cannot be switched off any more.
+    profile_sharing=None,
     probe_runtime=True,
 )
 _11 = replace(
