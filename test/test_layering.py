@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "trust",
         "protobuf_fields",
         "onnx_nodes",
+        "onnx_precision",
         "backend_request",
         "resources",
         "picture_header",
