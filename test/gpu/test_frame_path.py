@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,26 +78,20 @@ def plain(boxes: BuildResult) -> Iterator[Detector]:
         yield detector
 
 
-@dataclass(frozen=True)
-class FreeSizes:
-    """An engine of free sizes; shares: whether several of its execution contexts may use its profile."""
-
-    engine: Path
-    shares: bool
-
-
 @pytest.fixture(params=["shared profile", "one context"])
 def free_sizes(
-    request: pytest.FixtureRequest, tmp_path: Path, trt: TensorRt, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[BuildOptions], FreeSizes]:
-    """Builds as this version does, and as one that knows of no shared profiles, or trtexec."""
-    feature = trt.dialect.profile_sharing if request.param == "shared profile" else None
-    other = replace(trt, dialect=replace(trt.dialect, profile_sharing=feature))
-
-    def build(options: BuildOptions) -> FreeSizes:
+    request: pytest.FixtureRequest, trt: TensorRt, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[BuildOptions], BuildResult]:
+    """Builds as this version does, and as one that knows of no shared profiles, which trtexec does not either."""
+    if request.param == "one context":
+        other = replace(trt, dialect=replace(trt.dialect, profile_sharing="never"))
         monkeypatch.setattr(build_module, "load_tensorrt", lambda: other)
-        saved = replace(options, save_engine=tmp_path / "free.engine")
-        return FreeSizes(build_engine(saved, SMALL.input).engine, feature is not None or trt.version[0] >= 10)
+
+    def build(options: BuildOptions) -> BuildResult:
+        built = build_engine(options, SMALL.input)
+        shares = {"never": False, "asked": request.param == "shared profile", "always": True}
+        assert built.manifest.key.shares_profile == shares[trt.dialect.profile_sharing]
+        return built
 
     return build
 
@@ -192,9 +186,10 @@ def test_frames_on_several_streams_keep_their_order(boxes: BuildResult, plain: D
 
 
 def test_a_batch_gives_what_single_frames_give(
-    tmp_path: Path, free_sizes: Callable[[BuildOptions], FreeSizes], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, free_sizes: Callable[[BuildOptions], BuildResult], caplog: pytest.LogCaptureFixture
 ) -> None:
     dynamic = free_sizes(free_batch(tmp_path))
+    shares = dynamic.manifest.key.shares_profile
     given = [frame("bgr8", 320, 240), frame("nv12", 160, 120), frame("mono8", 64, 48), frame("bgr8", 640, 360)]
     with opened(small(dynamic.engine)) as detector, opened(small(dynamic.engine), device_path=False) as judge:
         assert on_the_device(detector).max_batch == 4
@@ -211,19 +206,20 @@ def test_a_batch_gives_what_single_frames_give(
                     got, wanted = (d._backend.infer(pixels).arrays[0] for d in (detector, judge))
                     np.testing.assert_allclose(got, wanted, atol=1e-3)
         # The last two came after another batch, which made their graph stale where there is one context for all.
-        assert bool(slots[1]._graphs) == dynamic.shares and slots[4]._graphs
-    assert ("batches share one execution context" in caplog.text) != dynamic.shares
+        assert bool(slots[1]._graphs) == shares and slots[4]._graphs
+    assert ("batches share one execution context" in caplog.text) != shares
 
 
 def test_several_streams_of_free_sizes_are_one_where_there_is_one_context(
-    tmp_path: Path, free_sizes: Callable[[BuildOptions], FreeSizes]
+    tmp_path: Path, free_sizes: Callable[[BuildOptions], BuildResult]
 ) -> None:
     onnx = write_network(tmp_path / "wide.onnx", dynamic=True, boxes=True)
     shapes = ShapeOptions({"images": (1, 3, SIDE, SIDE)}, largest={"images": (1, 3, 2 * SIDE, 2 * SIDE)})
     built = free_sizes(BuildOptions(onnx=onnx, shapes=shapes, tactic_sources=TACTICS))
+    shares = built.manifest.key.shares_profile
     with opened(small(built.engine), streams=2) as detector, opened(small(built.engine), device_path=False) as judge:
-        assert on_the_device(detector).max_batch == (2 if built.shares else 1)
-        assert any("one stream instead of 2" in note for note in detector.info.notes) != built.shares
+        assert on_the_device(detector).max_batch == (2 if shares else 1)
+        assert any("one stream instead of 2" in note for note in detector.info.notes) != shares
         given = frame("bgr8", 640, 480)
         assert_same(detector.detect(given).detections, require_boxes(judge.detect(decode_frame(given)).detections))
 

@@ -110,6 +110,8 @@ class TensorRtBackend(Backend):
             "cuda_graph": settings.cuda_graph,
             "profile": bool(settings.profile_to),
             "host_code": settings.engine_host_code_allowed,
+            # Of an engine without a manifest: built by this version, or it would not load.
+            "shares_profile": manifest.key.shares_profile if manifest else trt.dialect.profile_sharing == "always",
         }
         try:
             runner = EngineRunner(trt, session, plan, tell=self._teller(), **how)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -22,11 +22,13 @@ from trt_perception.backends.tensorrt_runtime.engine_cache import (
 )
 from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_tensorrt
 from trt_perception.backends.tensorrt_runtime.manifest import (
+    PREVIEW,
     EngineKey,
     EngineManifest,
     manifest_path,
     read_manifest,
 )
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING
 from trt_perception.engine.builder import NativeBuild
 from trt_perception.engine.calibration import CalibrationImages
 from trt_perception.engine.options import BuildOptions
@@ -82,14 +84,15 @@ def build_engine(
         if spec is None:
             raise PerceptionError("--calibImages needs the model's preprocessing; give --model with its model file")
         images = CalibrationImages(options.calib_images, spec, options.calib_count)
+    shapes = _key_shapes(options, spec)
     key = EngineKey(
         onnx_sha256=digest,
         tensorrt_version=trt.version_text,
         gpu_name=gpu.name,
         compute_capability=gpu.compute_capability,
         precision=options.precision,
-        shapes=_key_shapes(options, spec),
-        options=options.key_options(_calibration(options, images)),
+        shapes=shapes,
+        options=_key_options(trt, options, shapes, images),
     )
     target = options.save_engine or _cache_path(options, key)
     reasons, old = _why_build(target, key, options)
@@ -108,7 +111,7 @@ def build_engine(
         start_ns = time.monotonic_ns()
         plan, notes = _native(trt, options, model, images, spec, progress or Silent(), during_build)
         # It may have written the calibration cache, which is what counts from now on.
-        key = replace(key, options=options.key_options(_calibration(options, images)))
+        key = replace(key, options=_key_options(trt, options, shapes, images))
         target = options.save_engine or _cache_path(options, key)
         manifest = EngineManifest(
             key=key,
@@ -187,6 +190,14 @@ def _key_shapes(options: BuildOptions, spec: InputSpec | None) -> dict[str, str]
         require_as_fixed(stated.name, shape, options.shapes)
         return {name: text for name, text in given.items() if name != stated.name}
     return given | {stated.name: str(profile_for(stated.name, shape, options.shapes, one_picture(shape, spec)))}
+
+
+def _key_options(
+    trt: TensorRt, options: BuildOptions, shapes: Mapping[str, str], images: CalibrationImages | None
+) -> dict[str, str]:
+    """What the user chose, and what the builder adds where sizes are free."""
+    added = {PREVIEW: PROFILE_SHARING} if shapes and trt.dialect.profile_sharing == "asked" else {}
+    return options.key_options(_calibration(options, images)) | added
 
 
 def _calibration(options: BuildOptions, images: CalibrationImages | None) -> str:

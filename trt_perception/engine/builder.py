@@ -12,6 +12,7 @@ from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession
 from trt_perception.backends.tensorrt_runtime.faults import explain
 from trt_perception.backends.tensorrt_runtime.library import TensorRt, load_plugins
 from trt_perception.backends.tensorrt_runtime.trt_logger import collect, process_logger
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING
 from trt_perception.engine.calibration import make_calibrator
 from trt_perception.engine.options import BuildOptions
 from trt_perception.engine.parser_report import describe_failure
@@ -165,9 +166,8 @@ class NativeBuild:
             )
         if best:
             config.add_optimization_profile(profile)
-            feature = self._trt.dialect.profile_sharing
-            if feature is not None:
-                config.set_preview_feature(getattr(self._library.PreviewFeature, feature), True)
+            if self._trt.dialect.profile_sharing == "asked":
+                config.set_preview_feature(getattr(self._library.PreviewFeature, PROFILE_SHARING), True)
         return best
 
     def _keep_in_fp32(self) -> None:

@@ -20,7 +20,7 @@ from trt_perception.atomic_file import write_atomically
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_cache import CACHE_VARIABLE, build_command
-from trt_perception.backends.tensorrt_runtime.manifest import manifest_path, read_manifest
+from trt_perception.backends.tensorrt_runtime.manifest import PREVIEW, manifest_path, read_manifest
 from trt_perception.cli.build_engine import _options as parsed_options
 from trt_perception.cli.build_engine import add_parser
 from trt_perception.engine import build, prepare
@@ -205,6 +205,19 @@ def test_model_files_of_other_sizes_may_share_an_onnx(machine: Machine, free: Bu
         assert ensure_engine(model, request) == result.engine
     with pytest.raises(PerceptionError, match="free sizes"):
         build_engine(free)
+
+
+@pytest.mark.parametrize(("version", "shares"), [((8, 5, 3), False), ((8, 6, 0), True), ((10, 3, 0), True)])
+def test_the_manifest_says_whether_contexts_share_the_profile(
+    machine: Machine, free: BuildOptions, options: BuildOptions, version: tuple[int, ...], shares: bool
+) -> None:
+    machine.trt = fake_tensorrt(version)
+    key = build_engine(free, InputSpec(32, 32)).manifest.key
+    assert key.shares_profile == shares
+    # It stands in the key only where it had to be asked for, and the command that builds it again has no such option.
+    assert (PREVIEW in key.options) == (version[:2] == (8, 6))
+    assert PREVIEW not in build_engine(options).manifest.key.options
+    assert PREVIEW not in build_command(free.onnx, key, old=key)
 
 
 def test_another_shape_for_a_fixed_size_is_refused(machine: Machine, options: BuildOptions) -> None:

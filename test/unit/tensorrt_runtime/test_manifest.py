@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from trt_perception.backends.tensorrt_runtime.manifest import (
+    PREVIEW,
     EngineKey,
     EngineManifest,
     manifest_path,
     read_manifest,
 )
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING
 from trt_perception.errors import BackendError
 
 KEY = EngineKey("a" * 64, "8.6.0", "NVIDIA H200", "9.0", "fp16", {"images": "1x3x8x8/-/-"}, {"memPoolSize": ""})
@@ -97,3 +99,18 @@ def test_differences_name_each_part_once() -> None:
         "shapes.images: built with 1x3x8x8/-/-, wanted none",
         "options.memPoolSize: built with , wanted workspace:1B",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "shares"),
+    [
+        ("8.5.3.1", True, False),
+        ("8.6.0", False, False),
+        ("8.6.1.post1", True, True),
+        ("10.3.0", False, True),
+        ("11.4.0.106", False, True),
+    ],
+)
+def test_whether_contexts_may_share_a_profile_depends_on_the_build(version: str, asked: bool, shares: bool) -> None:
+    options = {PREVIEW: PROFILE_SHARING} if asked else {}
+    assert replace(KEY, tensorrt_version=version, options=options).shares_profile == shares

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trt_perception.backends.tensorrt_runtime.library import parse_version
-from trt_perception.backends.tensorrt_runtime.versions import Dialect, dialect_for
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING, Dialect, dialect_for
 from trt_perception.engine.shapes import MEMORY_POOLS
 
 NAMES: dict[str, dict[str, list[str]]] = json.loads(
@@ -101,8 +101,8 @@ def test_the_version_table_is_right(version: str) -> None:
     assert has(version, "IBuilderConfig", "progress_monitor") == table.progress_monitor
     assert has(version, "IPluginRegistry", table.plugin_list)
     assert has(version, "ICudaEngine", table.device_memory)
-    if table.profile_sharing is not None:
-        assert has(version, "PreviewFeature", table.profile_sharing)
+    if table.profile_sharing == "asked":
+        assert has(version, "PreviewFeature", PROFILE_SHARING)
         assert has(version, "IBuilderConfig", "set_preview_feature")
 
 

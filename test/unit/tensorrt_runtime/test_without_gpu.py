@@ -262,28 +262,32 @@ def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
 
 
 class ContextWithoutProfile:
-    """IExecutionContext of an engine whose one profile another context has; `shares` says whether this may use it."""
+    """IExecutionContext of an engine whose one profile another context has."""
 
-    def __init__(self, *, shares: bool) -> None:
-        self.active_optimization_profile = -1
-        self._shares = shares
+    active_optimization_profile = -1
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
-        self.active_optimization_profile = index if self._shares else -1
-        return self._shares
+        self.active_optimization_profile = index
+        return True
 
 
 @pytest.mark.parametrize("shares", [True, False])
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (None, 3, 8, 8)])
 def test_a_further_context_of_free_sizes_needs_a_profile(shape: tuple[int | None, ...], shares: bool) -> None:
-    context = ContextWithoutProfile(shares=shares)
+    contexts: list[ContextWithoutProfile] = []
+
+    def create_execution_context() -> ContextWithoutProfile:
+        contexts.append(ContextWithoutProfile())
+        return contexts[-1]
+
     runner = EngineRunner.__new__(EngineRunner)
     runner._trt, runner.inputs = fake_tensorrt(), (TensorSpec("images", "float32", shape),)
-    runner._engine = SimpleNamespace(create_execution_context=lambda: context)
+    runner._engine = SimpleNamespace(create_execution_context=create_execution_context)
     runner._session = cast(CudaSession, SimpleNamespace(stream_handle=7, synchronize=lambda: None))
-    runner._output_types = {}
+    runner._output_types, runner._shares_profile = {}, shares
     free = None in shape
     with nullcontext() if shares or not free else pytest.raises(BackendError, match="was built for one execution"):
         runner.further_context()
-    # Where nothing is free there is nothing to choose.
-    assert context.active_optimization_profile == (0 if free and shares else -1)
+    # Where it has none there must not even be a context, and where nothing is free there is nothing to choose.
+    chosen = [context.active_optimization_profile for context in contexts]
+    assert chosen == ([-1] if not free else [0] if shares else [])

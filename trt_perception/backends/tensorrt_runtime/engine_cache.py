@@ -14,6 +14,7 @@ from trt_perception.backends.tensorrt_runtime.cuda_session import GpuIdentity
 from trt_perception.backends.tensorrt_runtime.library import TensorRt
 from trt_perception.backends.tensorrt_runtime.manifest import (
     MANIFEST_SUFFIX,
+    PREVIEW,
     EngineKey,
     EngineManifest,
     read_manifest,
@@ -37,7 +38,7 @@ _NEEDS: dict[str, dict[str, str]] = {
     "dispatch": {"versionCompatible": "true"},
 }
 # Of a key's options: what the precision says already, and what no option of the command is.
-_NOT_OPTIONS = ("fp16", "calibration")
+_NOT_OPTIONS = ("fp16", "calibration", PREVIEW)
 
 
 class EngineMissingError(BackendUnavailableError):

@@ -69,13 +69,14 @@ class EngineRunner:
         cuda_graph: bool,
         profile: bool = False,
         host_code: bool = False,
+        shares_profile: bool = False,
     ) -> None:
         """Deserialises `plan` (without any header) and runs it once with zeros.
 
         cuda_graph: record copies and inference as one graph; where that does not work, `no_graph_reason` says why.
         tell: takes, once, why a shape that comes later is no graph.
         profile: measure every layer, which leaves no room for a graph. host_code: run the code that an engine brings
-        with it (its own runtime), for engines of known origin.
+        with it (its own runtime), for engines of known origin. shares_profile: see EngineKey.
         Raises BackendError for an engine that does not load, has several inputs, or types that NumPy lacks. The
         runner takes the session over: it closes it, also after an error here.
         """
@@ -84,6 +85,7 @@ class EngineRunner:
         self._tell: Callable[[str], None] | None = tell
         self._want_graph = cuda_graph and not profile
         self._want_profile = profile
+        self._shares_profile = shares_profile
         self.profiler: LayerProfiler | None = None
         self._bound: _Bound | None = None
         self._runtime: Any = None
@@ -124,8 +126,15 @@ class EngineRunner:
     def further_context(self) -> ShapedContext:
         """Another execution context, with memory of its own; raises BackendError where there is no room for one.
 
-        And where sizes are free in an engine of TensorRT 8 that was not built to let contexts share its one profile.
+        And for an engine of free sizes that was not built to let contexts share its profile.
         """
+        free = None in self.inputs[0].shape
+        if free and not self._shares_profile:
+            # TensorRT 8.6.0 does not refuse a profile that another context has: the process dies.
+            raise BackendError(
+                "the engine's sizes are free, and it was built for one execution context; build it again with TensorRT "
+                "8.6 or newer and `trt-perception build-engine`, or from an ONNX of fixed size"
+            )
         with collect() as messages:
             context = self._engine.create_execution_context()
             if context is None:
@@ -134,13 +143,9 @@ class EngineRunner:
                     f"no room for one more execution context, {size:.0f} MiB: {explain(messages.summary())}"
                 )
             # Where nothing is free there is nothing to choose.
-            if None in self.inputs[0].shape and context.active_optimization_profile < 0:
+            if free and context.active_optimization_profile < 0:
                 if not context.set_optimization_profile_async(0, self._session.stream_handle):
-                    raise BackendError(
-                        f"the engine's sizes are free, and it was built for one execution context "
-                        f"({explain(messages.summary())}); build it again with TensorRT 8.6 or newer and "
-                        "`trt-perception build-engine --force`, or from an ONNX of fixed size"
-                    )
+                    raise BackendError(f"no further execution context: {explain(messages.summary())}")
                 self._session.synchronize()
         return ShapedContext(context, self.inputs[0], self._output_types)
 

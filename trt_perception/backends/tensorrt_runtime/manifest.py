@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from trt_perception.backends.tensorrt_runtime.library import parse_version
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING, dialect_for
 from trt_perception.checksum import file_sha256
 from trt_perception.errors import BackendError
 
 MANIFEST_SUFFIX = ".json"
 _FORMAT = 1
+# Of a key's options: preview features of TensorRT that it was built with.
+PREVIEW = "preview"
 
 Shape: TypeAlias = "tuple[int, ...]"
 # Of a profile: which end stands in for which where neither it nor the best was given.
@@ -40,6 +44,14 @@ class EngineKey:
     def brings_runtime(self) -> bool:
         """True for a version-compatible engine that has the lean runtime of its own version in it."""
         return self.options.get("versionCompatible") == "true" and self.options.get("excludeLeanRuntime") != "true"
+
+    @property
+    def shares_profile(self) -> bool:
+        """True where several execution contexts may use the engine's profile at once; raises BackendError for a version
+        that is not supported.
+        """
+        sharing = dialect_for(parse_version(self.tensorrt_version)).profile_sharing
+        return sharing == "always" or (sharing == "asked" and self.options.get(PREVIEW) == PROFILE_SHARING)
 
     def refuses(self, picture: Shape) -> str | None:
         """Why pictures of that shape (batch, channels, height, width) cannot be given, None where they can.

@@ -15,6 +15,11 @@ from trt_perception.errors import BackendError
 HalfBy: TypeAlias = Literal["flag", "convert"]
 # calibrate: TensorRT calibrates (Q/DQ models work as well); qdq: only models with QuantizeLinear nodes.
 Int8By: TypeAlias = Literal["calibrate", "qdq"]
+# Whether execution contexts may use one profile at once: never, where an engine was built for it (PROFILE_SHARING), or
+# always.
+ProfileSharing: TypeAlias = Literal["never", "asked", "always"]
+# PreviewFeature, which 10 has switched on for good and 11 does not name any more.
+PROFILE_SHARING = "PROFILE_SHARING_0806"
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,9 @@ class Dialect:
     set on them; layer_preference_flag: the same where it can be had. optimization_level: there is
     builder_optimization_level. version_compatible, exclude_lean: builder flags. hardware_compatibility: level by
     trtexec's word. progress_monitor: the builder reports and can be cancelled. plugin_list: the plugin registry's
-    attribute that holds its creators. profile_sharing: preview feature that an engine is built with so that several
-    execution contexts may use one profile. device_memory: attribute of an engine that says how much memory a context
-    takes, bytes. probe_runtime: a runtime without a fitting driver crashes the process, so it is tried in another one
-    first.
+    attribute that holds its creators. profile_sharing: see ProfileSharing. device_memory: attribute of an engine that
+    says how much memory a context takes, bytes. probe_runtime: a runtime without a fitting driver crashes the process,
+    so it is tried in another one first.
     """
 
     since: tuple[int, int]
@@ -44,7 +48,7 @@ class Dialect:
     hardware_compatibility: tuple[tuple[str, str], ...] = ()
     progress_monitor: bool = False
     plugin_list: Literal["plugin_creator_list", "all_creators"] = "plugin_creator_list"
-    profile_sharing: str | None = None
+    profile_sharing: ProfileSharing = "never"
     device_memory: str = "device_memory_size"
     probe_runtime: bool = False
 
@@ -57,7 +61,7 @@ _8_6 = replace(
     version_compatible="VERSION_COMPATIBLE",
     exclude_lean="EXCLUDE_LEAN_RUNTIME",
     hardware_compatibility=(("none", "NONE"), ("ampere+", "AMPERE_PLUS")),
-    profile_sharing="PROFILE_SHARING_0806",
+    profile_sharing="asked",
 )
 _10 = replace(
     _8_6,
@@ -67,8 +71,7 @@ _10 = replace(
     hardware_compatibility=(*_8_6.hardware_compatibility, ("sameComputeCapability", "SAME_COMPUTE_CAPABILITY")),
     progress_monitor=True,
     plugin_list="all_creators",
-    # On by itself, and cannot be switched off any more.
-    profile_sharing=None,
+    profile_sharing="always",
     probe_runtime=True,
 )
 _11 = replace(
