@@ -17,6 +17,8 @@ from trt_perception.protobuf_fields import BYTES, byte_fields, fields, read_tag
 _ONNX_METADATA_FIELD = 14  # onnx.proto: ModelProto.metadata_props
 _ONNX_GRAPH_FIELD = 7  # ModelProto.graph
 _ONNX_INPUT_FIELD = 11  # GraphProto.input
+_ONNX_WEIGHT_FIELD = 5  # GraphProto.initializer, which stands in front of the inputs
+_ONNX_WEIGHT_NAME_FIELD = 8  # TensorProto.name
 _MAX_METADATA_BYTES = 1 << 24
 _NEGATIVE = 1 << 63  # from here on, as protobuf writes a 64-bit number
 _MAX_ENGINE_HEADER_BYTES = 1 << 20
@@ -73,7 +75,7 @@ class OnnxInput(NamedTuple):
 
 
 def onnx_input(path: Path) -> OnnxInput | None:
-    """The first input that an .onnx file states; None when it states none, or no shape for it.
+    """The first input that an .onnx file states and has no weights for; None when there is none, or no shape for it.
 
     Raises ModelFileError for a file that is no ONNX.
     """
@@ -102,20 +104,40 @@ def _top_fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _first_input(file: BinaryIO, end: int) -> OnnxInput | None:
+    weights: set[bytes] = set()
     for field, length in _top_fields(file, end):
-        if field != _ONNX_INPUT_FIELD or length > _MAX_METADATA_BYTES:
-            file.seek(length, 1)
-            continue
-        # ValueInfoProto.type, TypeProto.tensor_type, its shape, and the shape's axes, whose field 1 is a fixed size.
-        parts = [file.read(length)]
-        name = next(iter(byte_fields(parts[0], 1)), b"").decode("utf-8", "replace")
-        for number in (2, 1, 2):
-            parts = [inner for part in parts for inner in byte_fields(part, number)]
-        axes = [axis for part in parts for axis in byte_fields(part, 1)]
-        sizes = [next((v for f, v in fields(axis) if f == 1 and isinstance(v, int)), 0) for axis in axes]
-        # A free size is written as a name, as nothing, or as a number below 0.
-        return OnnxInput(name, tuple(size if 0 < size < _NEGATIVE else None for size in sizes)) if parts else None
+        behind = file.tell() + length
+        if field == _ONNX_WEIGHT_FIELD:
+            weights.add(_weight_name(file, behind))
+        elif field == _ONNX_INPUT_FIELD and length <= _MAX_METADATA_BYTES:
+            entry = file.read(length)
+            name = next(iter(byte_fields(entry, 1)), b"")
+            # Before IR version 4 weights are inputs as well.
+            if name not in weights:
+                return _stated_input(name, entry)
+        file.seek(behind)
     return None
+
+
+def _weight_name(file: BinaryIO, end: int) -> bytes:
+    """Of a TensorProto, whose elements are passed over."""
+    for field, length in _top_fields(file, end):
+        if field == _ONNX_WEIGHT_NAME_FIELD and length <= _MAX_METADATA_BYTES:
+            return file.read(length)
+        file.seek(length, 1)
+    return b""
+
+
+def _stated_input(name: bytes, entry: bytes) -> OnnxInput | None:
+    # ValueInfoProto.type, TypeProto.tensor_type, its shape, and the shape's axes, whose field 1 is a fixed size.
+    parts = [entry]
+    for number in (2, 1, 2):
+        parts = [inner for part in parts for inner in byte_fields(part, number)]
+    axes = [axis for part in parts for axis in byte_fields(part, 1)]
+    sizes = [next((v for f, v in fields(axis) if f == 1 and isinstance(v, int)), 0) for axis in axes]
+    # A free size is written as a name, as nothing, or as a number below 0.
+    shape = tuple(size if 0 < size < _NEGATIVE else None for size in sizes)
+    return OnnxInput(name.decode("utf-8", "replace"), shape) if parts else None
 
 
 def _read_torchscript(path: Path) -> dict[str, str]:

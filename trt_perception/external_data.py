@@ -16,7 +16,7 @@ from trt_perception.errors import ModelFileError
 from trt_perception.protobuf_fields import BYTES, fields, read_tag
 
 # Where tensors can be: message → number of a field → the message in it (onnx.proto).
-_CHILDREN: dict[str, dict[int, str]] = {
+TENSORS_IN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
@@ -27,7 +27,7 @@ _CHILDREN: dict[str, dict[int, str]] = {
 }
 _EXTERNAL_DATA = 13  # TensorProto.external_data, a StringStringEntryProto: key is field 1, value field 2
 _MAX_ENTRY_BYTES = 1 << 16
-_MAX_DEPTH = 64
+MAX_DEPTH = 64
 # By this name ONNX Runtime takes a number in the file for an address in its own memory.
 _IN_MEMORY = "_ORT_MEM_ADDR_"
 
@@ -71,8 +71,8 @@ def onnx_digest(onnx: Path) -> str:
 
 def _entries(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[dict[str, str]]:
     """Key and value of what each tensor says of its external data; weights inside the file are passed over."""
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"graphs stand in each other more than {_MAX_DEPTH} deep")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"graphs stand in each other more than {MAX_DEPTH} deep")
     own: dict[str, str] = {}
     while file.tell() < end:
         field, wire, length = read_tag(file)
@@ -81,7 +81,7 @@ def _entries(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[dict[s
         behind = file.tell() + length
         if behind > end:
             raise ValueError("a field is longer than the file: it is truncated or not ONNX")
-        child = _CHILDREN.get(kind, {}).get(field)
+        child = TENSORS_IN.get(kind, {}).get(field)
         if child is not None:
             yield from _entries(file, behind, child, depth + 1)
         elif kind == "tensor" and field == _EXTERNAL_DATA:

@@ -1,4 +1,4 @@
-"""In which precision an ONNX network computes, read from the file: where its inside is half, its input need not be."""
+"""In which precision an ONNX network's weights are, read from the file: its input may be of another."""
 
 from __future__ import annotations
 
@@ -8,69 +8,59 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trt_perception.errors import ModelFileError
+from trt_perception.external_data import MAX_DEPTH, TENSORS_IN
 from trt_perception.protobuf_fields import BYTES, read_tag, read_varint
 
-# onnx.proto: where weights and operators' names stand. Message → number of a field → the message in it.
-_CHILDREN: dict[str, dict[int, str]] = {
-    "model": {7: "graph"},
-    "graph": {1: "node", 5: "tensor"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor"},
+_DIMS, _TYPE = 1, 2  # TensorProto.dims, .data_type
+# TensorProto.DataType; others count things or place them.
+_PRECISIONS = {
+    **{1: "fp32", 10: "fp16", 11: "fp64", 16: "bf16"},
+    **{2: "int8", 3: "int8", 17: "fp8", 18: "fp8", 19: "fp8", 20: "fp8", 21: "int4", 22: "int4"},
 }
-_NODE_OPERATOR = 4  # NodeProto.op_type
-_TENSOR_DIMS, _TENSOR_TYPE = 1, 2  # TensorProto.dims, .data_type
-_FLOATS = {1: "fp32", 10: "fp16", 11: "fp64", 16: "bf16"}  # TensorProto.DataType
-_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger"}
-_LONGEST_NAME = max(map(len, _QUANTIZED))
+_MOST_ELEMENTS = 1 << 62  # more than any file holds, and a product stays a small number
 
 
 def onnx_precision(onnx: Path) -> str | None:
-    """`int8` for a network with quantised operators, else what most of its weights are: `fp32`, `fp16`, `bf16` or
-    `fp64`; None where it has no weights.
+    """What most of the weights are, element by element: `fp32`, `fp16`, `bf16`, `fp64`, `fp8`, `int8` or `int4`; None
+    where there are none.
 
     Raises ModelFileError for what is no ONNX.
     """
+    found = Counter[str]()
     try:
         with onnx.open("rb") as file:
-            found = Counter[str]()
-            for precision, elements in _traces(file, onnx.stat().st_size, "model"):
+            for precision, elements in _weights(file, onnx.stat().st_size, "model", 0):
                 found[precision] += elements
     except (OSError, ValueError, EOFError) as error:
         raise ModelFileError(f"{onnx} cannot be read as a .onnx file ({error}); export it again") from error
-    if "int8" in found:
-        return "int8"
     return found.most_common(1)[0][0] if found else None
 
 
-def _traces(file: BinaryIO, end: int, kind: str) -> Iterator[tuple[str, int]]:
-    """Of each weight its precision and how many elements it has, of each quantised operator `int8`."""
+def _weights(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[tuple[str, int]]:
+    """Of each tensor its precision and how many elements it has; the elements themselves are passed over."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"graphs stand in each other more than {MAX_DEPTH} deep")
     elements, precision = 1, None
     while file.tell() < end:
         field, wire, value = read_tag(file)
+        if kind == "tensor" and field > _TYPE and precision is not None:
+            # What follows are the elements, which may stand there one by one.
+            break
         if wire != BYTES:
-            if kind == "tensor" and field == _TENSOR_DIMS:
-                elements *= value
-            elif kind == "tensor" and field == _TENSOR_TYPE:
-                precision = _FLOATS.get(value)
+            if kind == "tensor" and field == _DIMS:
+                elements = min(elements * value, _MOST_ELEMENTS)
+            elif kind == "tensor" and field == _TYPE:
+                precision = _PRECISIONS.get(value)
             continue
-        after = file.tell() + value
-        if after > end:
-            raise ValueError("a field is longer than what it stands in: it is truncated or not ONNX")
-        if kind == "tensor" and field == _TENSOR_DIMS:
-            elements *= _product(file, after)
-        elif kind == "node" and field == _NODE_OPERATOR and value <= _LONGEST_NAME:
-            if file.read(value).decode("utf-8", "replace") in _QUANTIZED:
-                yield "int8", 1
-        elif field in _CHILDREN.get(kind, {}):
-            yield from _traces(file, after, _CHILDREN[kind][field])
-        file.seek(after)
+        behind = file.tell() + value
+        if behind > end:
+            raise ValueError("a field is longer than the file: it is truncated or not ONNX")
+        child = TENSORS_IN.get(kind, {}).get(field)
+        if child is not None:
+            yield from _weights(file, behind, child, depth + 1)
+        elif kind == "tensor" and field == _DIMS:
+            while file.tell() < behind:
+                elements = min(elements * read_varint(file), _MOST_ELEMENTS)
+        file.seek(behind)
     if precision is not None:
         yield precision, elements
-
-
-def _product(file: BinaryIO, end: int) -> int:
-    """Of numbers that are packed into one field."""
-    product = 1
-    while file.tell() < end:
-        product *= read_varint(file)
-    return product

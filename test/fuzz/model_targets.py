@@ -27,6 +27,7 @@ from trt_perception.external_data import external_files
 from trt_perception.model_file_reader import load_model_file, read_labels
 from trt_perception.models import load_model
 from trt_perception.onnx_nodes import read_nodes
+from trt_perception.onnx_precision import onnx_precision
 from trt_perception.onnx_report import report_onnx
 from trt_perception.trust import Trust
 from trt_perception.types import Thresholds
@@ -157,6 +158,7 @@ def onnx_weights(random: Random) -> None:
     path = file("net.onnx", _onnx(random))
     inside = folder().resolve()
     assert all(found.is_relative_to(inside) for found in external_files(path).values())
+    onnx_precision(path)
 
 
 def onnx_nodes(random: Random) -> None:

@@ -82,7 +82,7 @@ def plain(boxes: BuildResult) -> Iterator[Detector]:
 def free_sizes(
     request: pytest.FixtureRequest, trt: TensorRt, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[BuildOptions], BuildResult]:
-    """Builds as this version does, and as one that knows of no shared profiles, which trtexec does not either."""
+    """Builds as this version does, and as one that knows of no shared profiles."""
     if request.param == "one context":
         other = replace(trt, dialect=replace(trt.dialect, profile_sharing="never"))
         monkeypatch.setattr(build_module, "load_tensorrt", lambda: other)

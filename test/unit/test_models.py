@@ -141,6 +141,20 @@ def test_the_graph_tells_its_inputs_shape(tmp_path: Path, shape: Any, stated: An
     assert read_metadata(path) == {"a": "b"}
 
 
+def test_weights_that_stand_among_the_inputs_are_none(tmp_path: Path) -> None:
+    """As files of IR version 3 have them."""
+    path = tmp_path / "net.onnx"
+    write_graph(path, ["batch", 3, 192, 320], {})
+    model = onnx.load(str(path))
+    model.ir_version = 3
+    model.graph.input.insert(0, onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [10]))
+    path.write_bytes(model.SerializeToString())
+    assert onnx_input(path) == ("images", (None, 3, 192, 320))
+    del model.graph.input[1]
+    path.write_bytes(model.SerializeToString())
+    assert onnx_input(path) is None
+
+
 def test_the_demo_models_graph_too() -> None:
     assert onnx_input(load_model("digits").artifact("onnx").path) == ("images", (None, 3, 320, 320))
 

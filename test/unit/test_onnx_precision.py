@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from test.unit.engine.onnx_models import conv_model, yolov8_tail
 from trt_perception.backend_request import BackendRequest
 from trt_perception.backends.onnxruntime_backend import OnnxRuntimeBackend
+from trt_perception.backends.onnxruntime_runtime.options import CUDA, TENSORRT
 from trt_perception.engine.half_precision import convert_to_half
 from trt_perception.errors import ModelFileError
 from trt_perception.models import load_model
-from trt_perception.onnx_precision import onnx_precision
+from trt_perception.onnx_precision import _weights, onnx_precision
 
 
 def written(folder: Path, model: bytes) -> Path:
@@ -34,16 +36,36 @@ def one_weight(weight: onnx.TensorProto, *, constant: bool = False) -> bytes:
     return bytes(helper.make_model(graph).SerializeToString())
 
 
+def of_type(kind: int) -> bytes:
+    """Ten weights of that TensorProto.DataType, and one of float32."""
+    weights = onnx.TensorProto(name="w", data_type=kind, dims=[10], raw_data=bytes(10))
+    one = numpy_helper.from_array(np.ones(1, np.float32), "one")
+    graph = helper.make_graph([], "g", [], [], [weights, one])
+    return bytes(helper.make_model(graph).SerializeToString())
+
+
+def in_a_branch() -> bytes:
+    """The weights of half precision stand in the branches of an If, one of float32 outside."""
+    proto = onnx.load_from_string(one_weight(numpy_helper.from_array(np.ones(4, np.float32), "w")))
+    branch = helper.make_graph([], "branch", [], [], [numpy_helper.from_array(np.ones(9, np.float16), "inner")])
+    proto.graph.node.append(helper.make_node("If", ["condition"], ["x"], then_branch=branch, else_branch=branch))
+    return bytes(proto.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("model", "precision"),
     [
         (conv_model(), "fp32"),
         (convert_to_half(conv_model()), "fp16"),
-        (yolov8_tail(), "fp32"),
-        (yolov8_tail(quantized=True), "int8"),
+        # Numbers for Q/DQ nodes, but no weights of theirs.
+        (yolov8_tail(quantized=True), "fp32"),
         (one_weight(numpy_helper.from_array(np.ones(4, np.float64), "w"), constant=True), "fp64"),
         (one_weight(helper.make_tensor("w", TensorProto.BFLOAT16, [4], [1.0] * 4)), "bf16"),
         (one_weight(numpy_helper.from_array(np.ones(4, np.int32), "w")), None),
+        (of_type(TensorProto.INT8), "int8"),
+        (of_type(TensorProto.FLOAT8E4M3FN), "fp8"),
+        (of_type(TensorProto.INT4), "int4"),
+        (in_a_branch(), "fp16"),
     ],
 )
 def test_the_inside_counts(tmp_path: Path, model: bytes, precision: str | None) -> None:
@@ -80,9 +102,32 @@ def test_no_onnx_is_refused(tmp_path: Path, damage: bytes) -> None:
         onnx_precision(written(tmp_path, damage))
 
 
+def test_sizes_that_no_file_has_do_not_grow_without_bound(tmp_path: Path) -> None:
+    """Their product would take a time that grows with the square of their number."""
+    weight = b"".join([b"\x08", b"\xff" * 8, b"\x7f"]) * 1000 + b"\x10\x0a"
+    tensor = b"\x2a" + varint(len(weight)) + weight
+    graph = b"\x3a" + varint(len(tensor)) + tensor
+    assert max(elements for _, elements in _weights(io.BytesIO(graph), len(graph), "model", 0)) < 1 << 63
+    assert onnx_precision(written(tmp_path, conv_model() + graph)) == "fp16"
+
+
+def varint(value: int) -> bytes:
+    """As protocol buffers write a length."""
+    digits = []
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
 def test_onnx_runtime_reports_what_it_computes_in(tmp_path: Path) -> None:
     digits = load_model("digits").artifacts["onnx"].path
     half = written(tmp_path, convert_to_half(digits.read_bytes()))
-    for path, precision in ((digits, "fp32"), (half, "fp16")):
+    for path in (digits, half):
         with OnnxRuntimeBackend(BackendRequest.parse("onnxruntime:cpu"), path) as backend:
-            assert backend.info.precision == precision and backend.info.inputs[0].dtype == "float32"
+            # On the processor half precision is computed in float32.
+            assert backend.info.precision == "fp32"
+            found = [backend._precision(provider, "float32") for provider in (CUDA, TENSORRT)]
+            assert found == (["fp16", "fp16"] if path == half else ["fp32", "fp32"])
+    converted = OnnxRuntimeBackend(BackendRequest.parse("onnxruntime:tensorrt:fp16"), digits)
+    assert converted._precision(TENSORRT, "float32") == "fp16"

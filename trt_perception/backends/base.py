@@ -31,8 +31,9 @@ class BackendInfo:
     """What really runs, read back from the library after loading.
 
     device: `cpu` or `cuda:N`; device_name: what the hardware calls itself; provider: the library's own name for
-    its executor; precision: of the network as it runs; fallback_reason: why this is not what was asked for, None
-    when it is; metadata: what the artifact says of itself; notes: settings that could not be honoured and why.
+    its executor; precision: of the network as it runs, which ONNX Runtime does not tell: there what most of its weights
+    are in, and fp32 for half precision on the processor; fallback_reason: why this is not what was asked for, None when
+    it is; metadata: what the artifact says of itself; notes: settings that could not be honoured and why.
     """
 
     backend: str

@@ -131,14 +131,16 @@ class OnnxRuntimeBackend(Backend):
         return self._sessions.open()
 
     def _precision(self, provider: str, input_dtype: str) -> str:
-        """TensorRT's provider converts where it was asked to; the others run the network as it was exported."""
+        """TensorRT's provider converts where it was asked to; ONNX Runtime does not tell what the others compute in."""
         if provider == TENSORRT and self.request.precision is not None:
             return self.request.precision
         try:
             # Without weights everything is of the input's type.
-            return onnx_precision(self.artifact) or {"float16": "fp16"}.get(input_dtype, "fp32")
+            precision = onnx_precision(self.artifact) or {"float16": "fp16"}.get(input_dtype, "fp32")
         except ModelFileError as error:
             raise BackendError(f"{self.request}: {error}") from error
+        # Its kernels for the processor are for float32 (but for a few on ARM), and it casts around them.
+        return "fp32" if provider == CPU and precision in ("fp16", "bf16") else precision
 
     def frame_path(self, plan: FramePlan) -> FramePath | str | None:
         """See Backend.frame_path: kernels before and after the network, whose tensors stay on the device."""

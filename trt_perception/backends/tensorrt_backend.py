@@ -105,14 +105,13 @@ class TensorRtBackend(Backend):
         trt = load_tensorrt(settings.runtime)
         engine, manifest, notes = self._engine_and_manifest(trt, gpu)
         plan = _engine_bytes(engine)
-        session = CudaSession(self.device_index)
         how = {
             "cuda_graph": settings.cuda_graph,
             "profile": bool(settings.profile_to),
             "host_code": settings.engine_host_code_allowed,
-            # Of an engine without a manifest: built by this version, or it would not load.
-            "shares_profile": manifest.key.shares_profile if manifest else trt.dialect.profile_sharing == "always",
+            "shares_profile": _shares_profile(manifest, trt, host_code=settings.engine_host_code_allowed),
         }
+        session = CudaSession(self.device_index)
         try:
             runner = EngineRunner(trt, session, plan, tell=self._teller(), **how)
         except BackendError as error:
@@ -278,6 +277,16 @@ def _onnx_beside(model: ModelFile | None, manifest: EngineManifest) -> tuple[Pat
     except ModelFileError as error:
         # An engine runs without; the weights beside an ONNX may have been left where it was built.
         return beside.path, manifest.key.onnx_sha256, [f"not compared with the ONNX that the model names: {error}"]
+
+
+def _shares_profile(manifest: EngineManifest | None, trt: TensorRt, *, host_code: bool) -> bool:
+    """See EngineRunner. Where it is not known it is not tried: the process would end."""
+    if manifest is None:
+        # An engine that brings its own runtime may be of a version before those that always share.
+        return trt.dialect.profile_sharing == "always" and trt.flavour == "full" and not host_code
+    # By another major version it is run by its own or a compatible runtime, of which that is not known.
+    same = manifest.key.tensorrt_version.partition(".")[0] == str(trt.version[0])
+    return same and manifest.key.shares_profile
 
 
 def _engine_bytes(engine: Path) -> bytes:

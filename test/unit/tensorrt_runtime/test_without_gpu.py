@@ -25,9 +25,11 @@ from trt_perception.backends.cuda_frames.recording import Graph
 from trt_perception.backends.tensorrt_backend import TensorRtBackend, _engine_bytes
 from trt_perception.backends.tensorrt_runtime.cuda_session import CudaSession, GpuIdentity
 from trt_perception.backends.tensorrt_runtime.engine_runner import EngineRunner, _Bound
+from trt_perception.backends.tensorrt_runtime.engine_tensors import InputRange
 from trt_perception.backends.tensorrt_runtime.faults import explain
-from trt_perception.backends.tensorrt_runtime.manifest import EngineKey, EngineManifest, manifest_path
+from trt_perception.backends.tensorrt_runtime.manifest import PREVIEW, EngineKey, EngineManifest, manifest_path
 from trt_perception.backends.tensorrt_runtime.shaped_context import ShapedContext
+from trt_perception.backends.tensorrt_runtime.versions import PROFILE_SHARING
 from trt_perception.errors import BackendError, BackendUnavailableError
 from trt_perception.external_data import onnx_digest
 from trt_perception.model_file import Artifact
@@ -216,6 +218,103 @@ def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
     assert "set tensorrt.engine_host_code_allowed to true" in explain("API Usage Error (host code is not allowed)")
 
 
+SHARED = {PREVIEW: PROFILE_SHARING}
+PORTABLE = {"versionCompatible": "true", "excludeLeanRuntime": "true"}
+
+
+@pytest.mark.parametrize(
+    ("version", "flavour", "built_with", "options", "host_code", "shares"),
+    [
+        ((8, 5, 3), "full", "8.5.3", {}, False, False),
+        ((8, 6, 0), "full", "8.6.0", {}, False, False),
+        ((8, 6, 0), "full", "8.6.0", SHARED, False, True),
+        ((8, 6, 0), "full", None, {}, False, False),
+        ((10, 3, 0), "full", "10.3.0", {}, False, True),
+        ((10, 3, 0), "full", None, {}, False, True),
+        # What runs it may be a runtime of 8.6 that it brings.
+        ((10, 3, 0), "full", None, {}, True, False),
+        ((10, 3, 0), "lean", None, {}, False, False),
+        ((10, 3, 0), "dispatch", None, {}, False, False),
+        ((10, 3, 0), "full", "8.6.0", PORTABLE, False, False),
+        ((10, 3, 0), "lean", "8.6.0", PORTABLE | SHARED, False, False),
+        ((10, 3, 0), "lean", "10.0.1", PORTABLE, False, True),
+        ((10, 3, 0), "full", "8.4.3", PORTABLE, False, False),
+    ],
+)
+def test_contexts_share_a_profile_only_where_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    version: tuple[int, ...],
+    flavour: str,
+    built_with: str | None,
+    options: dict[str, str],
+    host_code: bool,
+    shares: bool,
+) -> None:
+    engine = tmp_path / "free.engine"
+    engine.write_bytes(b"plan")
+    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
+    if built_with is not None:
+        key = EngineKey("a" * 64, built_with, gpu.name, gpu.compute_capability, "fp16", options=options)
+        sha256 = hashlib.sha256(b"plan").hexdigest()
+        manifest_path(engine).write_text(EngineManifest(key, sha256, 4, "m.onnx").to_json())
+    given: list[bool] = []
+
+    def stop(*_: Any, shares_profile: bool, **__: Any) -> None:
+        given.append(shares_profile)
+        raise BackendError("far enough")
+
+    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
+    monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: replace(fake_tensorrt(version), flavour=flavour))
+    monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
+    monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
+    with pytest.raises(BackendError, match="far enough"):
+        TensorRtBackend(
+            BackendRequest.parse("tensorrt"), engine, settings={"engine_host_code_allowed": host_code}
+        ).open()
+    assert given == [shares]
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_the_runner_takes_what_it_is_told_of_the_engine(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise BackendError("far enough")
+
+    monkeypatch.setattr(EngineRunner, "_load", stop)
+    session = SimpleNamespace(current=nullcontext, synchronize=lambda: None, close=lambda: None)
+    runner = EngineRunner.__new__(EngineRunner)
+    with pytest.raises(BackendError, match="far enough"):
+        EngineRunner.__init__(
+            runner,
+            fake_tensorrt(),
+            cast(CudaSession, session),
+            b"plan",
+            tell=lambda _: None,
+            cuda_graph=True,
+            shares_profile=shares,
+        )
+    assert runner._shares_profile == shares
+
+
+def test_several_streams_where_there_is_one_context_are_one_and_a_note_says_so() -> None:
+    backend = TensorRtBackend(BackendRequest.parse("tensorrt"), Path("free.engine"), settings={"streams": 3})
+    notes: list[str] = []
+    backend._add_notes = notes.append  # type: ignore[method-assign, assignment]
+
+    def refused() -> None:
+        raise BackendError("for one context")
+
+    ranges = InputRange((1, 3, 8, 8), (1, 3, 8, 8), (1, 3, 16, 16))
+    runner = SimpleNamespace(range=ranges, session=SimpleNamespace(current=nullcontext), further_context=lambda: None)
+    assert backend._streams(cast(EngineRunner, runner)) == 3 and notes == []
+    runner.further_context = refused
+    assert backend._streams(cast(EngineRunner, runner)) == 1
+    assert notes == ["one stream instead of 3: for one context"]
+    # A batch is one inference anyway.
+    runner.range = replace(ranges, largest=(2, 3, 16, 16))
+    assert backend._streams(cast(EngineRunner, runner)) == 3
+
+
 def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -286,7 +385,11 @@ def test_a_further_context_of_free_sizes_needs_a_profile(shape: tuple[int | None
     runner._session = cast(CudaSession, SimpleNamespace(stream_handle=7, synchronize=lambda: None))
     runner._output_types, runner._shares_profile = {}, shares
     free = None in shape
-    with nullcontext() if shares or not free else pytest.raises(BackendError, match="was built for one execution"):
+    with (
+        nullcontext()
+        if shares or not free
+        else pytest.raises(BackendError, match="not known to be built for more than one execution")
+    ):
         runner.further_context()
     # Where it has none there must not even be a context, and where nothing is free there is nothing to choose.
     chosen = [context.active_optimization_profile for context in contexts]

@@ -126,14 +126,15 @@ class EngineRunner:
     def further_context(self) -> ShapedContext:
         """Another execution context, with memory of its own; raises BackendError where there is no room for one.
 
-        And for an engine of free sizes that was not built to let contexts share its profile.
+        And for an engine of free sizes of which it is not known that contexts may share its profile.
         """
         free = None in self.inputs[0].shape
         if free and not self._shares_profile:
             # TensorRT 8.6.0 does not refuse a profile that another context has: the process dies.
             raise BackendError(
-                "the engine's sizes are free, and it was built for one execution context; build it again with TensorRT "
-                "8.6 or newer and `trt-perception build-engine`, or from an ONNX of fixed size"
+                "the engine's sizes are free, and it is not known to be built for more than one execution context; "
+                "build it again with TensorRT 8.6 or newer and `trt-perception build-engine`, or from an ONNX of fixed "
+                "size"
             )
         with collect() as messages:
             context = self._engine.create_execution_context()

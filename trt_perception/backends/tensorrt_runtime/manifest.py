@@ -47,10 +47,11 @@ class EngineKey:
 
     @property
     def shares_profile(self) -> bool:
-        """True where several execution contexts may use the engine's profile at once; raises BackendError for a version
-        that is not supported.
-        """
-        sharing = dialect_for(parse_version(self.tensorrt_version)).profile_sharing
+        """True where it is known that several execution contexts may use the engine's profile at once."""
+        try:
+            sharing = dialect_for(parse_version(self.tensorrt_version)).profile_sharing
+        except BackendError:
+            return False
         return sharing == "always" or (sharing == "asked" and self.options.get(PREVIEW) == PROFILE_SHARING)
 
     def refuses(self, picture: Shape) -> str | None:
