@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from benchmarks.hot_path.frames import SIZES
 from benchmarks.hot_path.memory import peak_rss_mb
 from benchmarks.hot_path.network import write_network
 from trt_perception.dds_environment import dds_variables, with_dds_variables
@@ -30,7 +31,9 @@ from trt_perception.resources import share_directory
 from trt_perception.ros.node_processes import end_process
 from trt_perception.statistics import Summary, summarize
 
-WIDTH, HEIGHT, RATE_HZ = 640, 480, 20.0
+# All ways are measured with the first size, this package's and the straightforward one with the others.
+(WIDTH, HEIGHT), *LARGER_SIZES = SIZES
+RATE_HZ = 20.0
 ROUNDS, BLOCK = 6, 50
 OURS, THEIRS = "detector node", "straightforward node"
 OURS_DEFAULTS, THEIRS_TUNED = (
@@ -38,6 +41,7 @@ OURS_DEFAULTS, THEIRS_TUNED = (
     "straightforward node, this package's Fast DDS profile",
 )
 ONE, HUNDRED = "detector node, 1 box", "detector node, 100 boxes"
+BY_SIZE = (OURS, THEIRS)
 # 0, where robots are by default, stays out; above 101 the ports may be taken by outgoing connections on Linux.
 _DOMAINS = range(1, 102)
 _WARM_UP_FRAMES = 20
@@ -73,9 +77,8 @@ class NodeSamples:
 
 def measure(folder: Path) -> tuple[dict[str, float], dict[str, NodeSamples]]:
     """The figures by name, and the samples of each node; files go into the folder. Raises PerceptionError."""
-    frames = np.stack([scene.image_bgr for scene in heldout_scenes(4, WIDTH, HEIGHT, seed=7)])
-    np.save(folder / "frames.npy", frames)
-    samples = _run(_ways(folder), folder)
+    ways = _ways(folder)
+    samples = _run(ways, _frames(folder, WIDTH, HEIGHT))
     ours, theirs = _overhead(samples[OURS]), _overhead(samples[THEIRS])
     default = _overhead(samples[OURS_DEFAULTS])
     figures = {
@@ -93,7 +96,23 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, NodeSamples]]:
         "peak_rss_mb": samples[OURS].peak_rss_mb,
         "straightforward_peak_rss_mb": samples[THEIRS].peak_rss_mb,
     }
+    for width, height in LARGER_SIZES:
+        larger = _run(
+            {name: replace(ways[name], share_of_frames=0.4) for name in BY_SIZE}, _frames(folder, width, height)
+        )
+        ours, theirs = (_overhead(larger[name]) for name in BY_SIZE)
+        figures[f"node_overhead_p50_ms_{width}x{height}"] = ours.p50
+        figures[f"node_overhead_p99_over_p50_{width}x{height}"] = ours.p99 / ours.p50
+        figures[f"node_overhead_vs_straightforward_{width}x{height}"] = ours.p50 / theirs.p50
+        samples |= {f"{name}, {width}x{height}": larger[name] for name in BY_SIZE}
     return figures, samples
+
+
+def _frames(folder: Path, width: int, height: int) -> Path:
+    """A file of pictures that the camera publishes, uint8 (4, height, width, 3)."""
+    path = folder / f"frames_{width}x{height}.npy"
+    np.save(path, np.stack([scene.image_bgr for scene in heldout_scenes(4, width, height, seed=7)]))
+    return path
 
 
 def _overhead(samples: NodeSamples) -> Summary:
@@ -137,13 +156,13 @@ def _ways(folder: Path) -> dict[str, NodeWay]:
     }
 
 
-def _run(ways: Mapping[str, NodeWay], folder: Path) -> dict[str, NodeSamples]:
+def _run(ways: Mapping[str, NodeWay], frames: Path) -> dict[str, NodeSamples]:
     samples = {name: NodeSamples() for name in ways}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with ExitStack() as stack:
         domains = random.sample(_DOMAINS, len(ways))
         running = {
-            name: _Running(stack, way, folder / "frames.npy", domain)
+            name: _Running(stack, way, frames, domain)
             for domain, (name, way) in zip(domains, ways.items(), strict=True)
         }
         for name, node in running.items():

