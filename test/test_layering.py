@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "protobuf_fields",
         "onnx_nodes",
         "onnx_precision",
+        "onnx_tensors",
         "backend_request",
         "resources",
         "picture_header",

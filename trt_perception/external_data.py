@@ -7,27 +7,16 @@ before 1.24 follow it wherever it leads.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from trt_perception.checksum import model_sha256
 from trt_perception.errors import ModelFileError
+from trt_perception.onnx_tensors import require_inside, tensor_ends
 from trt_perception.protobuf_fields import BYTES, fields, read_tag
 
-# Where tensors can be: message → number of a field → the message in it (onnx.proto).
-TENSORS_IN: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
 _EXTERNAL_DATA = 13  # TensorProto.external_data, a StringStringEntryProto: key is field 1, value field 2
 _MAX_ENTRY_BYTES = 1 << 16
-MAX_DEPTH = 64
 # By this name ONNX Runtime takes a number in the file for an address in its own memory.
 _IN_MEMORY = "_ORT_MEM_ADDR_"
 
@@ -40,11 +29,11 @@ def external_files(onnx: Path) -> dict[str, Path]:
     """
     try:
         with onnx.open("rb") as file:
-            entries = list(_entries(file, onnx.stat().st_size, "model", 0))
+            entries = [_entry(file, end) for end in tensor_ends(file, onnx.stat().st_size)]
     except (OSError, ValueError, EOFError) as error:
         raise ModelFileError(f"{onnx} cannot be read as a .onnx file ({error}); export it again") from error
     found: dict[str, Path] = {}
-    for entry in entries:
+    for entry in filter(None, entries):
         location = entry.get("location", "")
         path = _inside(onnx, location)
         size, end = path.stat().st_size, _number(entry, "offset") + _number(entry, "length")
@@ -69,22 +58,18 @@ def onnx_digest(onnx: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _entries(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[dict[str, str]]:
-    """Key and value of what each tensor says of its external data; weights inside the file are passed over."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"graphs stand in each other more than {MAX_DEPTH} deep")
+def _entry(file: BinaryIO, end: int) -> dict[str, str]:
+    """Key and value of what a tensor says of its external data; weights inside the file are passed over.
+
+    Also where data_location does not call it external: one reader may look at the one, and one at the other.
+    """
     own: dict[str, str] = {}
     while file.tell() < end:
         field, wire, length = read_tag(file)
         if wire != BYTES:
             continue
-        behind = file.tell() + length
-        if behind > end:
-            raise ValueError("a field is longer than the file: it is truncated or not ONNX")
-        child = TENSORS_IN.get(kind, {}).get(field)
-        if child is not None:
-            yield from _entries(file, behind, child, depth + 1)
-        elif kind == "tensor" and field == _EXTERNAL_DATA:
+        behind = require_inside(file, length, end)
+        if field == _EXTERNAL_DATA:
             if length > _MAX_ENTRY_BYTES:
                 raise ValueError(f"an entry of external_data has {length} bytes")
             parts = {f: v.decode("utf-8") for f, v in fields(file.read(length)) if isinstance(v, bytes)}
@@ -93,9 +78,7 @@ def _entries(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[dict[s
                 raise ValueError(f"a tensor has two entries {key!r} of external_data")
             own[key] = parts.get(2, "")
         file.seek(behind)
-    # Also where data_location does not call it external: one reader may look at the one, and one at the other.
-    if own:
-        yield own
+    return own
 
 
 def _inside(onnx: Path, location: str) -> Path:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from trt_perception.errors import ModelFileError
-from trt_perception.external_data import MAX_DEPTH, TENSORS_IN
+from trt_perception.onnx_tensors import require_inside, tensor_ends
 from trt_perception.protobuf_fields import BYTES, read_tag, read_varint
 
 _DIMS, _TYPE = 1, 2  # TensorProto.dims, .data_type
@@ -29,38 +28,30 @@ def onnx_precision(onnx: Path) -> str | None:
     found = Counter[str]()
     try:
         with onnx.open("rb") as file:
-            for precision, elements in _weights(file, onnx.stat().st_size, "model", 0):
-                found[precision] += elements
+            for end in tensor_ends(file, onnx.stat().st_size):
+                precision, elements = _weight(file, end)
+                if precision is not None:
+                    found[precision] += elements
     except (OSError, ValueError, EOFError) as error:
         raise ModelFileError(f"{onnx} cannot be read as a .onnx file ({error}); export it again") from error
     return found.most_common(1)[0][0] if found else None
 
 
-def _weights(file: BinaryIO, end: int, kind: str, depth: int) -> Iterator[tuple[str, int]]:
-    """Of each tensor its precision and how many elements it has; the elements themselves are passed over."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"graphs stand in each other more than {MAX_DEPTH} deep")
+def _weight(file: BinaryIO, end: int) -> tuple[str | None, int]:
+    """A tensor's precision and how many elements it has; the elements themselves are passed over."""
     elements, precision = 1, None
     while file.tell() < end:
         field, wire, value = read_tag(file)
-        if kind == "tensor" and field > _TYPE and precision is not None:
+        if field > _TYPE and precision is not None:
             # What follows are the elements, which may stand there one by one.
             break
-        if wire != BYTES:
-            if kind == "tensor" and field == _DIMS:
-                elements = min(elements * value, _MOST_ELEMENTS)
-            elif kind == "tensor" and field == _TYPE:
-                precision = _PRECISIONS.get(value)
-            continue
-        behind = file.tell() + value
-        if behind > end:
-            raise ValueError("a field is longer than the file: it is truncated or not ONNX")
-        child = TENSORS_IN.get(kind, {}).get(field)
-        if child is not None:
-            yield from _weights(file, behind, child, depth + 1)
-        elif kind == "tensor" and field == _DIMS:
-            while file.tell() < behind:
+        if wire == BYTES:
+            behind = require_inside(file, value, end)
+            while field == _DIMS and file.tell() < behind:
                 elements = min(elements * read_varint(file), _MOST_ELEMENTS)
-        file.seek(behind)
-    if precision is not None:
-        yield precision, elements
+            file.seek(behind)
+        elif field == _DIMS:
+            elements = min(elements * value, _MOST_ELEMENTS)
+        elif field == _TYPE:
+            precision = _PRECISIONS.get(value)
+    return precision, elements

@@ -191,30 +191,44 @@ def test_a_graph_of_the_plain_way_is_recorded_again_after_another_shape(monkeypa
     assert again is not first and runner._bound_for((1, 3, 8, 8)) is again
 
 
-def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    engine = tmp_path / "portable.engine"
-    engine.write_bytes(b"plan")
-    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
-    key = EngineKey("a" * 64, "8.6.0", gpu.name, gpu.compute_capability, "fp16", options={"versionCompatible": "true"})
-    sha256 = hashlib.sha256(b"plan").hexdigest()
-    manifest_path(engine).write_text(EngineManifest(key, sha256, 4, "m.onnx").to_json())
-    given: list[bool] = []
+GPU = GpuIdentity("NVIDIA H200", "9.0", 2**37)
 
-    def stop(*_: Any, host_code: bool, **__: Any) -> None:
-        given.append(host_code)
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What runners are given by name on a machine with TensorRT 8.6; there opening ends with "far enough"."""
+    calls: list[dict[str, Any]] = []
+
+    def stop(*_: Any, **how: Any) -> None:
+        calls.append(how)
         raise BackendError("far enough")
 
-    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
+    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: GPU)
     monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: fake_tensorrt((8, 6, 0)))
     monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
     monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
+    return calls
+
+
+def write_engine(engine: Path, onnx: str = "m.onnx", **key: Any) -> None:
+    """An engine of TensorRT 8.6 for that GPU with its manifest."""
+    engine.write_bytes(b"plan")
+    of = {"onnx_sha256": "a" * 64, "tensorrt_version": "8.6.0", "precision": "fp16", **key}
+    identity = EngineKey(gpu_name=GPU.name, compute_capability=GPU.compute_capability, **of)
+    sha256 = hashlib.sha256(b"plan").hexdigest()
+    manifest_path(engine).write_text(EngineManifest(identity, sha256, 4, onnx).to_json())
+
+
+def test_the_runtime_that_an_engine_brings_runs_only_where_it_is_allowed(
+    given: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    engine = tmp_path / "portable.engine"
+    write_engine(engine, options={"versionCompatible": "true"})
     request = BackendRequest.parse("tensorrt")
     for allowed in (False, True):
         with pytest.raises(BackendError, match="far enough"):
             TensorRtBackend(request, engine, settings={"engine_host_code_allowed": allowed}).open()
-    assert given == [False, True]
+    assert [how["host_code"] for how in given] == [False, True]
     assert "set tensorrt.engine_host_code_allowed to true" in explain("API Usage Error (host code is not allowed)")
 
 
@@ -242,6 +256,7 @@ PORTABLE = {"versionCompatible": "true", "excludeLeanRuntime": "true"}
     ],
 )
 def test_contexts_share_a_profile_only_where_that_is_known(
+    given: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     version: tuple[int, ...],
@@ -252,27 +267,16 @@ def test_contexts_share_a_profile_only_where_that_is_known(
     shares: bool,
 ) -> None:
     engine = tmp_path / "free.engine"
-    engine.write_bytes(b"plan")
-    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
-    if built_with is not None:
-        key = EngineKey("a" * 64, built_with, gpu.name, gpu.compute_capability, "fp16", options=options)
-        sha256 = hashlib.sha256(b"plan").hexdigest()
-        manifest_path(engine).write_text(EngineManifest(key, sha256, 4, "m.onnx").to_json())
-    given: list[bool] = []
-
-    def stop(*_: Any, shares_profile: bool, **__: Any) -> None:
-        given.append(shares_profile)
-        raise BackendError("far enough")
-
-    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
+    if built_with is None:
+        engine.write_bytes(b"plan")
+    else:
+        write_engine(engine, tensorrt_version=built_with, options=options)
     monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: replace(fake_tensorrt(version), flavour=flavour))
-    monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
-    monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
     with pytest.raises(BackendError, match="far enough"):
         TensorRtBackend(
             BackendRequest.parse("tensorrt"), engine, settings={"engine_host_code_allowed": host_code}
         ).open()
-    assert given == [shares]
+    assert [how["shares_profile"] for how in given] == [shares]
 
 
 @pytest.mark.parametrize("shares", [True, False])
@@ -315,23 +319,11 @@ def test_several_streams_where_there_is_one_context_are_one_and_a_note_says_so()
     assert backend._streams(cast(EngineRunner, runner)) == 3
 
 
-def test_an_engine_of_a_network_that_was_exported_anew_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("given")
+def test_an_engine_of_a_network_that_was_exported_anew_is_refused(tmp_path: Path) -> None:
     engine, onnx = tmp_path / "m.engine", tmp_path / "m.onnx"
-    engine.write_bytes(b"plan")
     onnx.write_bytes(conv_model())
-    gpu = GpuIdentity("NVIDIA H200", "9.0", 2**37)
-    key = EngineKey(onnx_digest(onnx), "8.6.0", gpu.name, gpu.compute_capability, "fp16")
-    manifest_path(engine).write_text(EngineManifest(key, hashlib.sha256(b"plan").hexdigest(), 4, str(onnx)).to_json())
-
-    def stop(*_: Any, **__: Any) -> None:
-        raise BackendError("far enough")
-
-    monkeypatch.setattr(tensorrt_backend, "gpu_identity", lambda _: gpu)
-    monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda _: fake_tensorrt((8, 6, 0)))
-    monkeypatch.setattr(tensorrt_backend, "CudaSession", lambda _: None)
-    monkeypatch.setattr(tensorrt_backend, "EngineRunner", stop)
+    write_engine(engine, str(onnx), onnx_sha256=onnx_digest(onnx))
     model = replace(load_model("digits"), artifacts={"engine": Artifact(engine), "onnx": Artifact(onnx)})
 
     def opened() -> None:
